@@ -32,6 +32,8 @@ pub struct Machine {
     pub env: Env,
     /// Firmware files that what the driver loads is compared with; none skips the comparison.
     pub firmware: Option<FirmwareSet>,
+    /// ROM image behind the PROM window.
+    pub vbios: Vec<u8>,
     /// PTIMER.
     pub timer: Timer,
     /// CPU interrupt tree.
@@ -57,6 +59,7 @@ impl Machine {
             chip,
             env,
             firmware,
+            vbios: crate::vbios::build(chip),
             timer: Timer::default(),
             intr: Intr::default(),
             gsp_falcon: Falcon::gsp(chip),
