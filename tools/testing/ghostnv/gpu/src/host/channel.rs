@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! One channel: its PBDMA state, and a slice of its work.
+//!
+//! Work runs as hardware pipelines it: Host goes on with methods of its own while an engine is
+//! busy, and only an engine method, WFI, SET_REFERENCE or a release that asks for it waits. A
+//! release without RELEASE_WFI is therefore seen before a copy that was launched earlier.
+
+use super::error::Stop;
+use super::gpfifo::{self, Entry};
+use super::methods::{self, Done, HostMethods};
+use super::push::{Decoder, Item, Method};
+use super::userd::{self, Progress};
+use super::{ChannelSpec, Ctx};
+use crate::chip::{Chip, Engine, EngineKind};
+use crate::engine::client::{Client, Space};
+use crate::engine::{Engines, Unit};
+use crate::env::trace::Kind;
+
+/// Words fetched at a time.
+const FETCH_WORDS: u32 = 1024;
+
+/// Cost of a GPFIFO entry, in words.
+const ENTRY_COST: u64 = 8;
+
+/// Cost of a method, in words.
+const METHOD_COST: u64 = 4;
+
+/// Bytes moved that cost as much as a word.
+const BYTES_PER_WORD: u64 = 64;
+
+/// How a slice ended.
+#[derive(Debug)]
+pub enum Slice {
+    /// Nothing left until the next doorbell.
+    Idle,
+    /// Waits for a semaphore.
+    Blocked,
+    /// There is more to do.
+    More,
+    /// The channel died.
+    Stopped(Stop),
+}
+
+/// The segment being processed.
+#[derive(Debug, Default)]
+struct Segment {
+    /// Words that were fetched; those before `next` are done.
+    words: Vec<u32>,
+    next: usize,
+    /// What is not fetched yet.
+    va: u64,
+    left: u32,
+    subroutine: bool,
+}
+
+/// A channel.
+pub struct Channel {
+    /// What RM said.
+    pub spec: ChannelSpec,
+    /// RM scheduled it.
+    pub scheduled: bool,
+    /// It was stopped by an error.
+    pub dead: bool,
+    /// A doorbell was rung since GP_PUT was last read.
+    pub pending: bool,
+    /// Classes whose objects RM allocated.
+    pub objects: Vec<u32>,
+    /// GP_PUT as last read.
+    gp_put: u32,
+    segment: Segment,
+    /// An entry is being processed; GP_GET moves on once it is done.
+    in_entry: bool,
+    decoder: Decoder,
+    /// Decoded, but not executed.
+    held: Option<Method>,
+    host: HostMethods,
+    engines: Engines,
+    copy: Option<&'static Engine>,
+    primary: Option<&'static Engine>,
+    progress: Progress,
+    written: Progress,
+}
+
+/// The budget of a slice, in words.
+struct Budget(u64);
+
+impl Budget {
+    fn spend(&mut self, words: u64) {
+        self.0 = self.0.saturating_sub(words);
+    }
+}
+
+/// What decoding came to.
+enum Next {
+    Method(Method),
+    Idle,
+    Exhausted,
+}
+
+impl Channel {
+    /// A channel that is not scheduled.
+    pub fn new(chip: &'static Chip, spec: ChannelSpec) -> Self {
+        let on_runlist = |e: &&Engine| e.runlist == spec.runlist;
+        let is_copy = |e: &&Engine| matches!(e.kind, EngineKind::Copy(_));
+        let primary = chip.engine(spec.rm_type);
+        // The engine itself if it copies; on the graphics runlist, the first GRCE.
+        let copy = primary
+            .filter(|e| is_copy(e))
+            .or_else(|| chip.engines.iter().filter(on_runlist).find(is_copy));
+        Self {
+            scheduled: false,
+            dead: false,
+            pending: false,
+            objects: Vec::new(),
+            gp_put: 0,
+            segment: Segment::default(),
+            in_entry: false,
+            decoder: Decoder::default(),
+            held: None,
+            host: HostMethods::default(),
+            engines: Engines::new(chip),
+            copy,
+            primary,
+            progress: Progress::default(),
+            written: Progress::default(),
+            spec,
+        }
+    }
+
+    /// Whether the channel is on a runlist that executes graphics.
+    fn graphics(&self) -> bool {
+        self.primary.is_some_and(|e| e.kind == EngineKind::Graphics)
+    }
+
+    /// Runs for at most about `words` words' worth of work.
+    pub fn run(&mut self, cx: &mut Ctx<'_>, chip: &'static Chip, words: u64) -> Slice {
+        let mut client = Client {
+            root: cx.mmu.vas_root(self.spec.vas),
+            cx,
+            chid: self.spec.chid,
+            privileged: self.spec.privileged,
+            copy_vector: self.copy.map(|e| e.nonstall),
+            nonstall_vector: self.primary.map(|e| e.nonstall),
+        };
+        let mut budget = Budget(words);
+        let slice = self.work(&mut client, chip, &mut budget).unwrap_or_else(Slice::Stopped);
+        self.write_back(cx);
+        slice
+    }
+
+    fn work(
+        &mut self,
+        c: &mut Client<'_, '_>,
+        chip: &'static Chip,
+        budget: &mut Budget,
+    ) -> Result<Slice, Stop> {
+        while budget.0 > 0 {
+            let method = match self.next(c, budget)? {
+                Next::Method(m) => m,
+                Next::Exhausted => break,
+                Next::Idle if self.engines.busy() => {
+                    self.run_engine(c, budget)?;
+                    continue;
+                }
+                Next::Idle => return Ok(Slice::Idle),
+            };
+            let for_engine = methods::is_for_engine(&method);
+            if self.engines.busy() && (for_engine || methods::waits_for_idle(&method)) {
+                self.run_engine(c, budget)?;
+                continue;
+            }
+            budget.spend(METHOD_COST);
+            let done = if for_engine {
+                self.send(c, chip, &method)?;
+                Done::Next
+            } else {
+                self.host.execute(c, chip.arch, &method)?
+            };
+            if done == Done::Blocked {
+                if !self.engines.busy() {
+                    return Ok(Slice::Blocked);
+                }
+                self.run_engine(c, budget)?;
+                continue;
+            }
+            self.held = None;
+            record_method(c, &method);
+            match done {
+                Done::Reference(value) => self.progress.reference = value,
+                Done::Yield => return Ok(Slice::More),
+                Done::Next | Done::Blocked => {}
+            }
+        }
+        Ok(Slice::More)
+    }
+
+    fn run_engine(&mut self, c: &mut Client<'_, '_>, budget: &mut Budget) -> Result<(), Stop> {
+        let result = self.engines.run(c);
+        let bytes = result.map_err(|e| Stop::engine(e, self.copy.map(|e| e.kind)))?;
+        budget.spend(1 + bytes / BYTES_PER_WORD);
+        Ok(())
+    }
+
+    /// Sends a method to the engine of its subchannel.
+    fn send(
+        &mut self,
+        c: &mut Client<'_, '_>,
+        chip: &'static Chip,
+        m: &Method,
+    ) -> Result<(), Stop> {
+        let unit = match (self.graphics(), m.subch) {
+            (_, 5..) => {
+                let text = format!("software method {:#x} on subchannel {}", m.addr, m.subch);
+                return Err(Stop::pbdma("DEVICE", text));
+            }
+            (true, 0) => Unit::ThreeD,
+            (true, 1) => Unit::Compute,
+            (true, 2) => Unit::InlineToMemory,
+            (true, 3) => Unit::TwoD,
+            _ => Unit::Copy,
+        };
+        let class = unit.class(chip);
+        // Copy engines are reached without an object: nothing about them is set up by RM.
+        if unit != Unit::Copy && !self.objects.contains(&class) {
+            let text = format!("channel {}: method {:#x} of class {class:#x}", c.chid, m.addr);
+            c.cx.env.violation("engine-no-object", text);
+            // Once is enough to say it.
+            self.objects.push(class);
+        }
+        let result = self.engines.method(c, unit, m.addr, m.data);
+        result.map_err(|e| Stop::engine(e, self.copy.map(|e| e.kind)))
+    }
+
+    /// The next method, decoding and fetching as needed.
+    fn next(&mut self, c: &mut Client<'_, '_>, budget: &mut Budget) -> Result<Next, Stop> {
+        if let Some(m) = self.held {
+            return Ok(Next::Method(m));
+        }
+        while budget.0 > 0 {
+            let Some(word) = self.segment.words.get(self.segment.next).copied() else {
+                if !self.refill(c, budget)? {
+                    return Ok(Next::Idle);
+                }
+                continue;
+            };
+            budget.spend(1);
+            self.segment.next += 1;
+            self.progress.get = self.progress.get.wrapping_add(4);
+            if !self.segment.subroutine {
+                self.progress.top_level_get = self.progress.get;
+            }
+            let item = self.decoder.feed(word);
+            match item.map_err(|bad| Stop::pbdma("PBENTRY", format!("word {:#x}", bad.0)))? {
+                Item::Nothing => {}
+                Item::EndSegment => self.segment = Segment::default(),
+                Item::Method(m) => {
+                    self.held = Some(m);
+                    return Ok(Next::Method(m));
+                }
+            }
+        }
+        Ok(Next::Exhausted)
+    }
+
+    /// Fetches more words or the next entry; false if there is none.
+    fn refill(&mut self, c: &mut Client<'_, '_>, budget: &mut Budget) -> Result<bool, Stop> {
+        let s = &mut self.segment;
+        if s.left > 0 {
+            let n = s.left.min(FETCH_WORDS);
+            let mut bytes = vec![0; n as usize * 4];
+            let read = c.read(Space::Virtual, s.va, &mut bytes);
+            read.map_err(|f| Stop::fault("pushbuffer-fault", f))?;
+            s.words.clear();
+            s.words.extend(
+                bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap_or_default())),
+            );
+            s.next = 0;
+            s.va += u64::from(n) * 4;
+            s.left -= n;
+            return Ok(true);
+        }
+        if std::mem::take(&mut self.in_entry) {
+            self.progress.gp_get = (self.progress.gp_get + 1) % self.spec.entries;
+        }
+        if self.progress.gp_get == self.gp_put && !self.read_gp_put(c)? {
+            return Ok(false);
+        }
+        budget.spend(ENTRY_COST);
+        self.fetch_entry(c)?;
+        Ok(true)
+    }
+
+    /// Reads GP_PUT after a doorbell; false if there is nothing new.
+    fn read_gp_put(&mut self, c: &mut Client<'_, '_>) -> Result<bool, Stop> {
+        if !std::mem::take(&mut self.pending) {
+            return Ok(false);
+        }
+        let put = userd::gp_put(&mut c.cx.env.mem, self.spec.userd).map_err(|e| {
+            c.cx.env.violation("userd-range", format!("channel {}: {e}", self.spec.chid));
+            Stop::pbdma("PRI", format!("USERD: {e}"))
+        })?;
+        if put >= self.spec.entries {
+            let text = format!("GP_PUT {put} in a ring of {}", self.spec.entries);
+            c.cx.env.violation("gp-put-range", text.clone());
+            return Err(Stop::pbdma("GPPTR", text));
+        }
+        self.gp_put = put;
+        Ok(put != self.progress.gp_get)
+    }
+
+    fn fetch_entry(&mut self, c: &mut Client<'_, '_>) -> Result<(), Stop> {
+        let at = u64::from(self.progress.gp_get) * gpfifo::ENTRY_BYTES;
+        let mut raw = [0; 8];
+        c.read(Space::Virtual, self.spec.gpfifo.wrapping_add(at), &mut raw)
+            .map_err(|f| Stop::fault("gpfifo-fault", f))?;
+        self.in_entry = true;
+        let raw = u64::from_le_bytes(raw);
+        let entry = gpfifo::decode(raw);
+        match entry.map_err(|bad| Stop::pbdma("GPENTRY", format!("entry {:#x}", bad.0)))? {
+            Entry::Segment { conditional: true, .. } if !self.decoder.active() => {}
+            Entry::Segment { va, words, subroutine, .. } => {
+                record(c, Kind::GpEntry, self.spec.chid, va, u64::from(words));
+                self.segment = Segment { va, left: words, subroutine, ..Segment::default() };
+                self.progress.get = va;
+                self.progress.put = va + u64::from(words) * 4;
+            }
+            Entry::Control => {}
+        }
+        Ok(())
+    }
+
+    fn write_back(&mut self, cx: &mut Ctx<'_>) {
+        let (old, new) = (&self.written, &self.progress);
+        if old == new {
+            return;
+        }
+        if let Err(e) = userd::write_back(&mut cx.env.mem, self.spec.userd, old, new) {
+            cx.env.violation("userd-range", format!("channel {}: {e}", self.spec.chid));
+        }
+        self.written = self.progress;
+    }
+}
+
+fn record(c: &mut Client<'_, '_>, kind: Kind, a: u32, b: u64, d: u64) {
+    let env = &mut *c.cx.env;
+    let now = if env.trace.is_on() { env.clock.ns() } else { 0 };
+    env.trace.record(now, kind, 0, a, b, d);
+}
+
+fn record_method(c: &mut Client<'_, '_>, m: &Method) {
+    let chid = u64::from(c.chid);
+    record(c, Kind::Method, m.addr | u32::from(m.subch) << 16, u64::from(m.data), chid);
+}
