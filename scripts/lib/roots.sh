@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# shellcheck shell=bash
+#
+# Two Debian 13 roots, made by mmdebstrap: "tools" builds the kernel and the model and holds QEMU
+# and the kernel's source; "guest" is what the VM boots. Each is keyed by its list of packages, so
+# a changed list makes a new root and an unchanged one is never touched again.
+
+SUITE=trixie
+
+TOOLS_PACKAGES=(
+	clang-19 lld-19 llvm-19 libclang-19-dev gcc libc6-dev make pkgconf flex bison bc libelf-dev libssl-dev
+	rustc rust-src bindgen rustfmt rust-clippy cargo
+	python3 perl kmod cpio rsync xz-utils zstd git ca-certificates busybox-static util-linux
+	qemu-system-x86/$SUITE-backports qemu-system-common/$SUITE-backports qemu-system-data/$SUITE-backports
+	seabios/$SUITE-backports "linux-source-$KERNEL_MINOR/$SUITE-backports"
+)
+GUEST_PACKAGES=(
+	mesa-vulkan-drivers/$SUITE-backports libgl1-mesa-dri/$SUITE-backports libvulkan1 vulkan-tools
+	firmware-nvidia-graphics/$SUITE-backports libdrm-tests
+	python3 pciutils strace kmod procps gdb-minimal
+)
+
+# setup_roots NAME…: TOOLS_ROOT and GUEST_ROOT are their directories.
+setup_roots() {
+	local name
+	for name in "$@"; do
+		case $name in
+		tools) setup_root tools "${TOOLS_PACKAGES[@]}" && TOOLS_ROOT=$ROOT ;;
+		guest) setup_root guest "${GUEST_PACKAGES[@]}" && GUEST_ROOT=$ROOT ;;
+		esac
+	done
+}
+
+setup_root() {
+	local name=$1
+	shift
+	ROOT=$CACHE/root/$name-$(printf '%s\n' "$SUITE" "$@" | hash_of)
+	[[ -d $ROOT ]] || with_lock "root-$name" make_root "$name" "$ROOT" "$@"
+}
+
+make_root() {
+	local name=$1 dir=$2
+	shift 2
+	[[ ! -d $dir ]] || return 0
+	need_mmdebstrap
+	rm -rf "$CACHE/root/$name".tmp.*
+	step "$name root from $MIRROR" build_root "$dir" "$CACHE/root/$name.tmp.$$" "$@"
+	ln -sfn "${dir##*/}" "$CACHE/root/$name"
+}
+
+build_root() {
+	local dir=$1 tmp=$2 include suite
+	shift 2
+	include=$(IFS=, && echo "$*")
+	for suite in $SUITE $SUITE-updates $SUITE-backports; do
+		echo "deb $MIRROR $suite main contrib non-free non-free-firmware"
+	done >"$tmp.sources"
+	local options=(--variant=apt --mode=root --include="$include" --aptopt='APT::Install-Recommends "false"')
+	# A proxy that the host's apt is told to use is used here too.
+	local proxy
+	proxy=$(apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null | head -n 1)
+	[[ -z $proxy ]] || options+=(--aptopt="Acquire::http::Proxy \"$proxy\"")
+	mmdebstrap "${options[@]}" "$SUITE" "$tmp" "$tmp.sources" || {
+		rm -rf "$tmp" "$tmp.sources"
+		echo "mmdebstrap failed: is there network to $MIRROR (GHOSTNV_MIRROR=… names another), and space in $CACHE?"
+		return 1
+	}
+	rm -rf "$tmp.sources" "$tmp"/var/cache/apt/archives/*.deb "$tmp"/var/lib/apt/lists/*
+	mkdir -p "$tmp/work"
+	mv -T "$tmp" "$dir"
+}
+
+need_mmdebstrap() {
+	[[ -x $(command -v mmdebstrap) && -e /usr/share/keyrings/debian-archive-keyring.gpg ]] && return
+	host_packages mmdebstrap debian-archive-keyring
+}
+
+# host_packages NAME…: installs what the host lacks.
+host_packages() {
+	[[ -x $(command -v apt-get) ]] || die "please install: $*"
+	step "host packages $*" apt_install "$@"
+}
+
+apt_install() {
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get install -y --no-install-recommends "$@" ||
+		{ apt-get update && apt-get install -y --no-install-recommends "$@"; } ||
+		{ echo "apt-get cannot install $*: install them by hand, or check network and sources" && return 1; }
+}

@@ -1,0 +1,130 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+#
+# The host's side of one VM, run by scripts/vm as process 1 of its own process and mount
+# namespaces: starts the model and QEMU, passes output on, enforces the time limit. Leaves in the
+# run's directory: dmesg, console, model.log, report.json, status.
+
+set -uo pipefail
+
+# fail TEXT: the VM itself failed; scripts/vm prints it.
+fail() {
+	echo "$*" >"$run/failure"
+	exit 125
+}
+
+# Programs of the tools root run on the host through that root's own loader: no chroot, so that
+# paths mean the same to everybody.
+tool() {
+	local lib=$TOOLS_ROOT/usr/lib/x86_64-linux-gnu
+	QEMU_MODULE_DIR=$lib/qemu "$TOOLS_ROOT/lib64/ld-linux-x86-64.so.2" --library-path "$lib" "$@"
+}
+
+# A private tmpfs holds the sockets, pipes and what the guest sees as /run/ghostnv.
+lay_out() {
+	mount -t tmpfs -o mode=700 ghostnv "$CACHE/vm" || fail "cannot mount a tmpfs: is this a container without CAP_SYS_ADMIN?"
+	cd "$CACHE/vm" || exit 125
+	mkdir -p host/overlay/usr/lib/{modules,firmware}
+	cp "$REPO/tools/testing/ghostnv/guest/init" "$run/config" "$run/argv" host/
+	mkdir -p host/overlay/usr/lib/modules
+	mount --bind "$KERNEL_OUT/modules" host/overlay/usr/lib/modules
+	[[ -z $NOVA_FIRMWARE ]] || mount --bind "$NOVA_FIRMWARE" host/overlay/usr/lib/firmware
+}
+
+start_model() {
+	local args=(--socket gpu.sock --chip "$chip" --report "$run/report.json" --firmware "$GUEST_ROOT/usr/lib/firmware/nvidia") i
+	[[ -z $vram ]] || args+=(--vram "$vram")
+	[[ -z $bar1 ]] || args+=(--bar1 "$bar1")
+	[[ $strict == 0 ]] || args+=(--strict)
+	[[ -z $allow ]] || args+=(--allow "$allow")
+	[[ -z $fault ]] || args+=(--fault "$fault")
+	[[ -z $trace ]] || args+=(--trace "$trace")
+	tool "$GPU_BIN" serve "${args[@]}" </dev/null >"$run/model.log" 2>&1 &
+	model=$!
+	for ((i = 0; i < 1000; i++)); do
+		[[ ! -S gpu.sock ]] || return 0
+		kill -0 $model 2>/dev/null || break
+		sleep 0.01
+	done
+	fail "the emulated GPU did not start: $(tail -n 1 "$run/model.log")"
+}
+
+start_qemu() {
+	local args=(
+		-nodefaults -no-user-config -display none -no-reboot -L "$TOOLS_ROOT/usr/share/qemu"
+		-L "$TOOLS_ROOT/usr/share/seabios" -name ghostnv -M "q35,memory-backend=ram" -accel tcg,thread=multi,tb-size=512
+		-cpu max -smp "$smp" -m "$mem" -object "memory-backend-memfd,id=ram,size=${mem}M,share=on"
+		-kernel "$KERNEL_OUT/kernel" -initrd "$INITRD"
+		-append "console=ttyS0 panic=-1 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 oops=panic${append:+ $append}"
+		-chardev "file,id=dmesg,path=$run/dmesg" -serial chardev:dmesg
+		-device virtio-serial-pci -device virtio-rng-pci
+		-chardev "file,id=ctl,path=$run/status" -device virtserialport,chardev=ctl,name=ghostnv.ctl
+		-fsdev "local,id=root,path=$GUEST_ROOT,security_model=none,readonly=on,multidevs=remap"
+		-device virtio-9p-pci,fsdev=root,mount_tag=root
+		-fsdev "local,id=host,path=$PWD/host,security_model=none,readonly=on,multidevs=remap"
+		-device virtio-9p-pci,fsdev=host,mount_tag=host
+	)
+	[[ -z $share ]] || args+=(
+		-fsdev "local,id=share,path=$share,security_model=none,multidevs=remap"
+		-device virtio-9p-pci,fsdev=share,mount_tag=share)
+	[[ $gpu == 0 ]] || args+=(
+		-device pcie-root-port,id=rp0,chassis=1,slot=1
+		-device '{"driver":"vfio-user-pci","id":"gpu","socket":{"type":"unix","path":"gpu.sock"},"bus":"rp0"}')
+	if grep -q '^TERMINAL=none$' "$run/config"; then
+		mkfifo out err
+		tee -a "$run/console" <out &
+		readers+=($!)
+		tee -a "$run/console" <err >&2 &
+		readers+=($!)
+		args+=(
+			-chardev file,id=out,path=out -device virtserialport,chardev=out,name=ghostnv.out
+			-chardev file,id=err,path=err -device virtserialport,chardev=err,name=ghostnv.err)
+		tool "$TOOLS_ROOT/usr/bin/qemu-system-x86_64" "${args[@]}" </dev/null >"$run/qemu.log" 2>&1 &
+	else
+		args+=(
+			-chardev "stdio,id=tty,signal=off,logfile=$run/console" -device virtconsole,chardev=tty)
+		tool "$TOOLS_ROOT/usr/bin/qemu-system-x86_64" "${args[@]}" <&0 2>"$run/qemu.log" &
+	fi
+	qemu=$!
+}
+
+readers=() model='' qemu=''
+lay_out
+: >"$run/console"
+[[ $gpu == 0 ]] || start_model
+date +%s.%N >"$run/started"
+start_qemu
+
+timer=
+if ((limit)); then
+	sleep "$limit" &
+	timer=$!
+	wait -n "$qemu" "$timer"
+	if kill -0 "$qemu" 2>/dev/null; then
+		echo "no end after $limit s" >"$run/timeout"
+		kill -KILL "$qemu"
+	fi
+fi
+wait "$qemu"
+code=$?
+date +%s.%N >"$run/ended"
+((${#readers[@]} == 0)) || wait "${readers[@]}"
+
+if [[ -n $model ]]; then
+	# It ends when QEMU's connection does; nobody waits for one that does not.
+	for i in {1..100}; do
+		kill -0 "$model" 2>/dev/null || break
+		[[ $i != 60 ]] || kill "$model"
+		sleep 0.05
+	done
+	kill -KILL "$model" 2>/dev/null
+	wait "$model"
+	echo $? >"$run/model.status"
+fi
+
+[[ ! -e $run/timeout ]] || exit 124
+[[ -s $run/status ]] || fail "QEMU ended with $code before the guest was up: $(tail -n 1 "$run/qemu.log")"
+status=$(sed -n 's/^exit //p' "$run/status" | tail -n 1)
+[[ -n $status ]] || fail "the guest ended without finishing the command"
+! grep -q '^fail ' "$run/status" || fail "$(sed -n 's/^fail //p' "$run/status" | tail -n 1)"
+exit "$status"
