@@ -1,9 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The whole card: BAR0 decode and the order in which units run.
+//! The whole card: silicon, firmware, and its PCI function.
+//!
+//! This is what the bus talks to. Accesses arrive as bytes at an offset of a BAR; between messages
+//! [`Gpu::step`] gives the engines and the firmware a slice of time. Which register belongs to which
+//! unit is one table, in [`bar0`].
 
+pub mod bar0;
+
+use crate::bar::Window;
+use crate::bus::pci::{Config, Effects};
+use crate::env::trace::Kind;
 use crate::gsp::Gsp;
+use crate::host::{Ctx, Step};
 use crate::machine::Machine;
+
+/// BAR1 of a card that was not told otherwise.
+pub const BAR1_SIZE: u64 = 256 << 20;
 
 /// The card.
 pub struct Gpu {
@@ -11,4 +24,260 @@ pub struct Gpu {
     pub hw: Machine,
     /// Firmware.
     pub gsp: Gsp,
+    /// PCI configuration space.
+    pub config: Config,
+    /// Bytes of BAR1.
+    pub bar1_size: u64,
+    /// Registers that only remember.
+    storage: bar0::Storage,
+    /// The card was pulled out.
+    unplugged: bool,
+}
+
+impl Gpu {
+    /// A card just after power-on.
+    pub fn new(hw: Machine) -> Self {
+        Self::with_bar1(hw, BAR1_SIZE)
+    }
+
+    /// A card with a BAR1 of `bar1_size` bytes, a power of two.
+    pub fn with_bar1(hw: Machine, bar1_size: u64) -> Self {
+        let config = Config::new(hw.chip, bar1_size);
+        Self {
+            hw,
+            gsp: Gsp::default(),
+            config,
+            bar1_size,
+            storage: bar0::Storage::default(),
+            unplugged: false,
+        }
+    }
+
+    /// Function-level reset: everything but memory contents, DMA maps and the record of the run.
+    pub fn reset(&mut self) {
+        self.gsp = Gsp::default();
+        self.hw.reset();
+        self.storage = bar0::Storage::default();
+        self.config = Config::new(self.hw.chip, self.bar1_size);
+        self.hw.env.mem.bus_master = false;
+    }
+
+    /// Whether BARs answer; a card that is gone or asleep reads as all ones.
+    fn answers(&self) -> bool {
+        !self.unplugged && self.config.decodes()
+    }
+
+    /// CPU read of BAR0.
+    pub fn bar0_read(&mut self, off: u64, buf: &mut [u8]) {
+        if !self.answers() || self.hw.env.faults.all_ones() {
+            buf.fill(0xff);
+        } else {
+            self.read_registers(off, buf);
+        }
+        self.trace(Kind::RegRead, off, buf);
+    }
+
+    /// CPU write of BAR0.
+    pub fn bar0_write(&mut self, off: u64, data: &[u8]) {
+        self.trace(Kind::RegWrite, off, data);
+        if self.answers() {
+            self.write_registers(off, data);
+        }
+    }
+
+    /// CPU read of BAR1 or BAR2.
+    pub fn window_read(&mut self, window: Window, off: u64, buf: &mut [u8]) {
+        if self.answers() {
+            let hw = &mut self.hw;
+            hw.bars.read(&mut hw.env, &mut hw.mmu, window, off, buf);
+        } else {
+            buf.fill(0xff);
+        }
+        let kind = if window == Window::Bar1 { Kind::Bar1Read } else { Kind::Bar2Read };
+        self.trace(kind, off, buf);
+    }
+
+    /// CPU write of BAR1 or BAR2.
+    pub fn window_write(&mut self, window: Window, off: u64, data: &[u8]) {
+        let kind = if window == Window::Bar1 { Kind::Bar1Write } else { Kind::Bar2Write };
+        self.trace(kind, off, data);
+        if self.answers() {
+            let hw = &mut self.hw;
+            hw.bars.write(&mut hw.env, &mut hw.mmu, window, off, data);
+        }
+    }
+
+    fn trace(&mut self, kind: Kind, off: u64, data: &[u8]) {
+        let mut word = [0; 8];
+        let n = data.len().min(8);
+        word[..n].copy_from_slice(&data[..n]);
+        let (size, value) = (data.len().min(255) as u8, u64::from_le_bytes(word));
+        let env = &mut self.hw.env;
+        let (a, b, c) = match kind {
+            Kind::RegRead | Kind::RegWrite | Kind::ConfigWrite => (off as u32, value, 0),
+            _ => (0, off, value),
+        };
+        env.trace.record(env.clock.ns(), kind, size, a, b, c);
+    }
+
+    /// Read of configuration space.
+    pub fn config_read(&mut self, off: u64, buf: &mut [u8]) {
+        if self.unplugged {
+            buf.fill(0xff);
+        } else {
+            self.config.read(off, buf, self.hw.intr.asserted());
+        }
+    }
+
+    /// Write of configuration space.
+    pub fn config_write(&mut self, off: u64, data: &[u8]) {
+        self.trace(Kind::ConfigWrite, off, data);
+        if self.unplugged {
+            return;
+        }
+        let Effects { marker, flr } = self.config.write(off, data);
+        self.hw.env.mem.bus_master = self.config.bus_master();
+        if let Some(number) = marker {
+            self.marker(number);
+        }
+        if flr {
+            self.reset();
+        }
+    }
+
+    /// The guest marks a point in the trace.
+    fn marker(&mut self, number: u32) {
+        let env = &mut self.hw.env;
+        let now = env.clock.ns();
+        env.trace.record(now, Kind::Marker, 0, number, 0, 0);
+        env.trace.record(now, Kind::Dma, 0, 0, env.mem.dma_read, env.mem.dma_written);
+        self.unplugged |= env.faults.unplug(now, Some(number));
+    }
+
+    /// A slice of work for engines and firmware, of about `budget` nanoseconds.
+    pub fn step(&mut self, budget: u64) -> Step {
+        let env = &mut self.hw.env;
+        if !env.faults.is_empty() {
+            self.unplugged |= env.faults.unplug(env.clock.ns(), None);
+        }
+        if self.unplugged {
+            return Step::Idle;
+        }
+        let hw = &mut self.hw;
+        let step = hw.host.step(
+            &mut Ctx { env: &mut hw.env, mmu: &mut hw.mmu, intr: &mut hw.intr, timer: &hw.timer },
+            budget,
+        );
+        self.gsp.step(hw);
+        step
+    }
+
+    /// Time at which [`Gpu::step`] has something to do even if nobody asks, in nanoseconds.
+    pub fn deadline(&self) -> Option<u64> {
+        self.gsp.deadline()
+    }
+
+    /// Whether an MSI is to be sent now; asking counts as sending.
+    pub fn take_msi(&mut self) -> bool {
+        let env = &mut self.hw.env;
+        if !self.hw.intr.take_msi() || self.unplugged || env.faults.drop_msi() {
+            return false;
+        }
+        env.trace.record(env.clock.ns(), Kind::Msi, 0, 0, 0, 0);
+        true
+    }
+
+    /// The level of INTx.
+    pub fn intx(&self) -> bool {
+        !self.unplugged && self.config.intx_enabled() && self.hw.intr.asserted()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chip::CHIPS;
+    use crate::env::Env;
+    use crate::env::fault::FaultPlan;
+
+    fn gpu(name: &str, faults: &str) -> Gpu {
+        let chip = CHIPS.iter().find(|c| c.name == name).unwrap();
+        let mut env = Env::new(1 << 30).unwrap();
+        env.faults = FaultPlan::parse(faults).unwrap();
+        let mut gpu = Gpu::new(Machine::new(chip, env, None));
+        gpu.config_write(4, &[6, 0]);
+        gpu
+    }
+
+    fn read(gpu: &mut Gpu, off: u64) -> u32 {
+        let mut b = [0; 4];
+        gpu.bar0_read(off, &mut b);
+        u32::from_le_bytes(b)
+    }
+
+    #[test]
+    fn identity_and_sizes_by_chip() {
+        for (chip, boot0, fb, size) in [
+            ("ga102", 0x1720_00a1, 0x1183a4, 0x400),
+            ("ad102", 0x1920_00a1, 0x1183a4, 0x400),
+            ("tu102", 0x1620_00a1, 0x100ce0, 0x205),
+        ] {
+            let mut g = gpu(chip, "");
+            assert_eq!(read(&mut g, 0), boot0);
+            assert_eq!(read(&mut g, fb), size, "{chip}");
+            assert_eq!(read(&mut g, 0x88000) as u16, 0x10de);
+            // Byte and quadword accesses.
+            let mut wide = [0; 8];
+            g.bar0_read(0, &mut wide);
+            assert_eq!(u64::from_le_bytes(wide), u64::from(boot0));
+            let mut byte = [0];
+            g.bar0_read(3, &mut byte);
+            assert_eq!(u32::from(byte[0]), boot0 >> 24);
+        }
+    }
+
+    #[test]
+    fn unknown_registers_are_noted_and_storage_remembers() {
+        let mut g = gpu("ga102", "");
+        assert_eq!(read(&mut g, 0x6013d4), 0);
+        assert_eq!(g.hw.env.judge.notes.get("bar0-read 0x6013d4"), Some(&1));
+        g.bar0_write(0x100c10, &0x1234_5678u32.to_le_bytes());
+        g.bar0_write(0x100c11, &[0xff]);
+        assert_eq!(read(&mut g, 0x100c10), 0x1234_ff78);
+        g.reset();
+        g.config_write(4, &[6, 0]);
+        assert_eq!(read(&mut g, 0x100c10), 0);
+    }
+
+    #[test]
+    fn a_card_that_does_not_decode_or_is_gone_reads_all_ones() {
+        let mut g = gpu("ga102", "[[fault]]\nkind = \"unplug\"\nmarker = 9\n");
+        g.config_write(4, &[0, 0]);
+        assert_eq!(read(&mut g, 0), !0);
+        assert!(!g.hw.env.mem.bus_master);
+        g.config_write(4, &[6, 0]);
+        assert_eq!(read(&mut g, 0), 0x1720_00a1);
+        g.config_write(0xb8, &9u32.to_le_bytes());
+        assert_eq!(read(&mut g, 0), !0);
+        let mut id = [0; 4];
+        g.config_read(0, &mut id);
+        assert_eq!(id, [0xff; 4]);
+    }
+
+    #[test]
+    fn all_ones_and_lost_messages() {
+        let mut g = gpu(
+            "ga102",
+            "[[fault]]\nkind = \"all-ones\"\nnth = 2\ncount = 1\n[[fault]]\nkind = \"drop-msi\"\n",
+        );
+        let got: Vec<_> = (0..3).map(|_| read(&mut g, 0)).collect();
+        assert_eq!(got, [0x1720_00a1, !0, 0x1720_00a1]);
+        g.bar0_write(0xb81200, &[2, 0, 0, 0]);
+        g.bar0_write(0xb81608, &[1, 0, 0, 0]);
+        for sent in [false, true] {
+            g.hw.intr.raise(&mut g.hw.env, 1);
+            assert_eq!(g.take_msi(), sent);
+            g.bar0_write(0xb81000, &[2, 0, 0, 0]);
+        }
+    }
 }

@@ -71,6 +71,18 @@ impl Machine {
         }
     }
 
+    /// Function-level reset: units forget, memory and the record of the run stay.
+    pub fn reset(&mut self) {
+        self.timer = Timer::default();
+        self.intr = Intr::default();
+        self.gsp_falcon = Falcon::gsp(self.chip);
+        self.sec2 = Falcon::sec2(self.chip);
+        self.wpr2 = Wpr2::default();
+        self.mmu = Mmu::default();
+        self.bars = Bars::default();
+        self.host = Host::new(self.chip);
+    }
+
     /// The GSP tells the CPU that its message queue has something (SWGEN0).
     pub fn gsp_interrupt(&mut self) {
         if self.gsp_falcon.post_swgen0() {

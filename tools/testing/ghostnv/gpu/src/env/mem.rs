@@ -94,6 +94,8 @@ pub struct Memory {
     vram: MmapRegion,
     vram_size: u64,
     maps: BTreeMap<u64, DmaMap>,
+    /// Whether the card may master the bus (PCI command register); without it all DMA fails.
+    pub bus_master: bool,
     /// Bytes read and written by DMA so far.
     pub dma_read: u64,
     /// See `dma_read`.
@@ -112,6 +114,7 @@ impl Memory {
             vram: region,
             vram_size: vram,
             maps: BTreeMap::new(),
+            bus_master: true,
             dma_read: 0,
             dma_written: 0,
         })
@@ -180,6 +183,9 @@ impl Memory {
             return Ok(());
         }
         let missing = MemError::NotMapped { at, len };
+        if !self.bus_master {
+            return Err(missing);
+        }
         let mut done = 0;
         while done < len {
             let addr = at.addr.checked_add(done as u64).ok_or(missing)?;
