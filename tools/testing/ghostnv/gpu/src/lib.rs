@@ -17,6 +17,7 @@
 //! | [`engine`] | what methods reach: copy, inline-to-memory, and the recorded classes |
 //! | [`mmu`] | page-table walks and a TLB that really caches |
 //! | [`chip`] | one table a chip |
+//! | [`report`] | what a run came to |
 //! | [`env`](mod@env) | memory, judge, trace, fault plan, clock: what every unit may use |
 //!
 //! Everything runs on one thread. The bus serves one message, then the engines get a bounded slice
@@ -41,6 +42,7 @@ pub mod host;
 pub mod intr;
 pub mod machine;
 pub mod mmu;
+pub mod report;
 pub mod timer;
 pub mod vbios;
 pub mod vectors;
