@@ -1,8 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! The firmware's side: message queues, RPCs, and RM's object tree.
+//!
+//! Booter starts the RISC-V core with the address of the LibOS arguments. From there the GSP finds
+//! the queues, reads SET_SYSTEM_INFO and SET_REGISTRY that the driver put there before boot or
+//! after, and answers with an empty CPU sequencer script and GSP_INIT_DONE. From then on every
+//! request gets its reply, until UNLOADING_GUEST_DRIVER halts the core: for good, or for a suspend
+//! that keeps all objects until the core is started again with the resume arguments.
 
+mod args;
+mod bytes;
+mod element;
+mod events;
+mod function;
+mod queue;
+mod rm;
+mod rpc;
+mod static_info;
+mod system_info;
+
+use crate::env::fault::Stage;
 use crate::machine::Machine;
+use function::Status;
+use queue::{Message, Queues, Spoil};
+use rm::Rm;
+
+/// GSP mailbox 0 once the core has halted after UNLOADING_GUEST_DRIVER.
+const HALTED: u32 = 0x8000_0000;
+/// Requests served before the bus gets its turn again.
+const BATCH: usize = 64;
 
 /// What booter verified and the GSP starts from.
 #[derive(Debug, Clone, Default)]
@@ -24,27 +50,203 @@ pub struct BootInfo {
 pub struct Gsp {
     /// Booted and not unloaded.
     pub running: bool,
+    core: Option<Box<Core>>,
+}
+
+/// How far RM has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Waits for what the driver must tell it first.
+    Booting { system_info: bool, registry: bool },
+    /// GSP_INIT_DONE was sent.
+    Running,
+    /// Halted by UNLOADING_GUEST_DRIVER.
+    Halted { suspended: bool },
+}
+
+/// A message that is sent later.
+struct Delayed {
+    due: u64,
+    message: Message,
+    then: Option<Phase>,
+}
+
+/// The software on the core.
+struct Core {
+    queues: Queues,
+    rm: Rm,
+    phase: Phase,
+    delayed: Vec<Delayed>,
+    /// The command queue was not drained yet.
+    kicked: bool,
+    /// Fault: the command queue is never read.
+    deaf: bool,
 }
 
 impl Gsp {
     /// The RISC-V core starts; sets up queues and drains what is already in the command queue.
-    pub fn start(&mut self, _hw: &mut Machine, _info: BootInfo) {
-        self.running = true;
+    pub fn start(&mut self, hw: &mut Machine, info: BootInfo) {
+        let old = self.core.take().filter(|core| core.phase == Phase::Halted { suspended: true });
+        self.running = false;
+        if !info.resume {
+            drop_objects(hw, old);
+            self.core = Core::boot(hw, &info).map(Box::new);
+        } else if let Some(core) = old {
+            self.core = core.resume(hw, &info);
+        } else {
+            hw.env.violation("gsp-resume", "resume arguments, but nothing was suspended");
+        }
+        self.running = self.core.is_some();
+        self.step(hw);
     }
 
     /// The driver wrote the queue doorbell (0x110c00).
-    pub fn doorbell(&mut self, _hw: &mut Machine) {}
+    pub fn doorbell(&mut self, hw: &mut Machine) {
+        if let Some(core) = self.core.as_mut().filter(|_| self.running) {
+            core.kicked = true;
+            self.step(hw);
+        }
+    }
 
     /// Delayed replies that are due, channel errors to report. Called after every slice of work.
-    pub fn step(&mut self, _hw: &mut Machine) {}
+    pub fn step(&mut self, hw: &mut Machine) {
+        let Some(core) = self.core.as_mut().filter(|_| self.running) else { return };
+        core.serve(hw);
+        core.send_due(hw);
+        core.report_channel_errors(hw);
+        core.flush(hw);
+        if let Phase::Halted { suspended } = core.phase {
+            self.running = false;
+            hw.gsp_falcon.mailbox[0] = HALTED;
+            if !suspended {
+                drop_objects(hw, self.core.take());
+            }
+        }
+    }
 
     /// Time (ns) of the next delayed reply, if any.
     pub fn deadline(&self) -> Option<u64> {
-        None
+        let core = self.core.as_ref().filter(|_| self.running)?;
+        if core.kicked && !core.deaf {
+            return Some(0);
+        }
+        core.delayed.iter().map(|d| d.due).min()
     }
 
-    /// The core stops (booter_unload, reset); all RM objects are gone.
-    pub fn stop(&mut self, _hw: &mut Machine) {
+    /// The core stops (booter_unload, reset); all RM objects are gone, unless they were suspended.
+    pub fn stop(&mut self, hw: &mut Machine) {
         self.running = false;
+        let suspended =
+            self.core.as_ref().is_some_and(|c| c.phase == Phase::Halted { suspended: true });
+        if !suspended {
+            drop_objects(hw, self.core.take());
+        }
+    }
+
+    /// Fires an event of the subdevice (`NV2080_NOTIFIERS_…`) at every client that asked for it.
+    pub fn post_event(&mut self, hw: &mut Machine, notify_index: u32, data: &[u8]) {
+        if let Some(core) = self.core.as_mut().filter(|_| self.running) {
+            core.post_event(hw, notify_index, data);
+            core.flush(hw);
+        }
+    }
+}
+
+/// Destroys what RM's objects hold in the chip.
+fn drop_objects(hw: &mut Machine, core: Option<Box<Core>>) {
+    if let Some(mut core) = core {
+        core.rm.destroy_all(hw);
+    }
+}
+
+impl Core {
+    fn boot(hw: &mut Machine, info: &BootInfo) -> Option<Self> {
+        let args = args::read(&mut hw.env, info.libos_args)?;
+        if args.old_level != 0 || args.in_pm_transition {
+            let text = format!("first boot with old level {}", args.old_level);
+            hw.env.violation("gsp-boot-args", text);
+        }
+        Some(Self {
+            queues: Queues::new(&mut hw.env, &args)?,
+            rm: Rm::new(hw, info)?,
+            phase: Phase::Booting { system_info: false, registry: false },
+            delayed: Vec::new(),
+            kicked: true,
+            deaf: hw.env.faults.boot(Stage::Queue),
+        })
+    }
+
+    /// Continues after a suspend: RM's memory came back as it was, queue pointers included.
+    fn resume(mut self: Box<Self>, hw: &mut Machine, info: &BootInfo) -> Option<Box<Self>> {
+        let args = args::read(&mut hw.env, info.libos_args);
+        if args.is_none_or(|a| a.old_level != rm::LEVEL_SUSPEND || !a.in_pm_transition) {
+            hw.env.violation("gsp-resume", "RMARGS do not say that this is a resume");
+        }
+        self.deaf = hw.env.faults.boot(Stage::Queue);
+        self.kicked = true;
+        self.rm.resume(hw);
+        self.init_done(hw);
+        Some(self)
+    }
+
+    /// Serves requests in the order of the command queue.
+    fn serve(&mut self, hw: &mut Machine) {
+        if self.deaf || !self.kicked {
+            return;
+        }
+        for _ in 0..BATCH {
+            if matches!(self.phase, Phase::Halted { .. }) {
+                return;
+            }
+            let Some(request) = self.queues.receive(&mut hw.env) else {
+                self.kicked = false;
+                return;
+            };
+            self.request(hw, request);
+            self.flush(hw);
+        }
+    }
+
+    /// Tells the driver that RM is up. The script is always empty: drivers disagree about the unit
+    /// of its length, and nova-core waits for one.
+    fn init_done(&mut self, hw: &mut Machine) {
+        self.phase = Phase::Running;
+        if hw.env.faults.boot(Stage::InitDone) {
+            return;
+        }
+        self.event(hw, function::GSP_RUN_CPU_SEQUENCER, vec![0; 40]);
+        self.event(hw, function::GSP_INIT_DONE, Vec::new());
+    }
+
+    /// Sends an event; events have no sequence number and no result.
+    fn event(&mut self, hw: &mut Machine, function: u32, payload: Vec<u8>) {
+        let message = Message { function, sequence: 0, result: Status::OK.0, payload };
+        self.send(hw, &message, None);
+    }
+
+    fn send(&mut self, hw: &mut Machine, message: &Message, spoil: Option<Spoil>) {
+        rpc::trace_out(&mut hw.env, message);
+        self.queues.send(&mut hw.env, message, spoil);
+    }
+
+    fn send_due(&mut self, hw: &mut Machine) {
+        let now = hw.env.clock.ns();
+        let (due, later) =
+            std::mem::take(&mut self.delayed).into_iter().partition(|d: &Delayed| d.due <= now);
+        self.delayed = later;
+        let due: Vec<Delayed> = due;
+        for d in due {
+            self.send(hw, &d.message, None);
+            if let Some(phase) = d.then {
+                self.phase = phase;
+            }
+        }
+    }
+
+    /// Moves messages into the ring and interrupts the CPU for them.
+    fn flush(&mut self, hw: &mut Machine) {
+        if self.queues.flush(&mut hw.env) {
+            hw.gsp_interrupt();
+        }
     }
 }

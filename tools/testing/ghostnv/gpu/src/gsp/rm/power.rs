@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Suspend and resume.
+//!
+//! Real RM saves its part of VRAM to system memory that the driver lends it (FBSR), and booter
+//! restores it. Here VRAM and RM's objects simply stay; the calls are checked all the same.
+
+use super::{Control, Key, Kind, Rm, bad_params};
+use crate::gsp::bytes::{put_u8, u8_at, u32_at, u64_at};
+use crate::gsp::function::Outcome;
+use crate::machine::Machine;
+
+/// NV2080_CTRL_GPU_SET_POWER_STATE_GPU_LEVEL_3: suspend.
+pub const LEVEL_SUSPEND: u32 = 3;
+
+/// Controls of power management.
+pub const CONTROLS: &[Control] = &[
+    Control { cmd: 0x0080_1306, on: Kind::Device, size: 80, run: compbit_store_info },
+    Control { cmd: 0x2080_0a6f, on: Kind::Subdevice, size: 1, run: accept },
+    Control { cmd: 0x2080_0ac2, on: Kind::Subdevice, size: 24, run: fbsr_init },
+    Control { cmd: 0x2080_0ac3, on: Kind::Subdevice, size: 1, run: toggle_scheduling },
+    Control { cmd: 0x2080_a7d7, on: Kind::Subdevice, size: 2, run: gcx_prerequisite },
+];
+
+impl Rm {
+    /// The GPU is going to lose its power.
+    pub fn suspend(&mut self, hw: &mut Machine) {
+        self.run_channels(hw, false);
+    }
+
+    /// Power is back, memory as it was.
+    pub fn resume(&mut self, hw: &mut Machine) {
+        self.vram.attach_bars(hw);
+    }
+
+    fn run_channels(&mut self, hw: &mut Machine, enable: bool) {
+        for channel in self.channels() {
+            channel.run(hw, enable);
+        }
+    }
+}
+
+/// There is no compression, so there is no store of compression bits to save.
+fn compbit_store_info(_: &mut Rm, _: &mut Machine, _: Key, params: &mut [u8]) -> Outcome {
+    params.fill(0);
+    Ok(())
+}
+
+fn accept(_: &mut Rm, _: &mut Machine, _: Key, _: &mut [u8]) -> Outcome {
+    Ok(())
+}
+
+fn fbsr_init(rm: &mut Rm, hw: &mut Machine, _: Key, params: &mut [u8]) -> Outcome {
+    let key = (u32_at(params, 0), u32_at(params, 4));
+    let kind = rm.kind(hw, key)?;
+    if kind != Kind::Memory || u64_at(params, 16) == 0 {
+        return bad_params(hw, format!("FBSR into a {kind:?}"));
+    }
+    Ok(())
+}
+
+fn toggle_scheduling(rm: &mut Rm, hw: &mut Machine, _: Key, params: &mut [u8]) -> Outcome {
+    rm.run_channels(hw, u8_at(params, 0) == 0);
+    Ok(())
+}
+
+/// Neither GC6 nor GCOFF keeps a card that nothing suspends.
+fn gcx_prerequisite(_: &mut Rm, _: &mut Machine, _: Key, params: &mut [u8]) -> Outcome {
+    put_u8(params, 0, 0);
+    put_u8(params, 1, 0);
+    Ok(())
+}
