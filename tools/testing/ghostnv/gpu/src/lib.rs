@@ -44,5 +44,6 @@ pub mod machine;
 pub mod mmu;
 pub mod report;
 pub mod timer;
+pub mod trace_cmd;
 pub mod vbios;
 pub mod vectors;

@@ -14,8 +14,9 @@
 //! | 16–23 | `b` |
 //! | 24–31 | `c` |
 //!
-//! A [`Kind::Text`] record is followed by `b` bytes of UTF-8, padded to a multiple of 32.
-//! Totals per kind are kept whether or not there is a file.
+//! A [`Kind::Text`] record is followed by `b` bytes of UTF-8, padded to a multiple of 32. A
+//! [`Kind::Marker`] comes right after the [`Kind::Dma`] record with the totals at that moment, and a
+//! complete file ends with a `Dma` record. Totals per kind are kept whether or not there is a file.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -72,6 +73,42 @@ pub enum Kind {
     Text = 20,
 }
 
+impl Kind {
+    /// Every kind with its name on the command line.
+    pub const ALL: [(Kind, &'static str); 20] = [
+        (Kind::RegRead, "reg-read"),
+        (Kind::RegWrite, "reg-write"),
+        (Kind::Bar1Read, "bar1-read"),
+        (Kind::Bar1Write, "bar1-write"),
+        (Kind::Bar2Read, "bar2-read"),
+        (Kind::Bar2Write, "bar2-write"),
+        (Kind::ConfigWrite, "config-write"),
+        (Kind::RpcIn, "rpc-in"),
+        (Kind::RpcOut, "rpc-out"),
+        (Kind::Doorbell, "doorbell"),
+        (Kind::GpEntry, "gp-entry"),
+        (Kind::Method, "method"),
+        (Kind::Transfer, "transfer"),
+        (Kind::Interrupt, "interrupt"),
+        (Kind::Msi, "msi"),
+        (Kind::TlbInvalidate, "tlb-invalidate"),
+        (Kind::Fault, "fault"),
+        (Kind::Marker, "marker"),
+        (Kind::Dma, "dma"),
+        (Kind::Text, "text"),
+    ];
+
+    /// The kind with this number in a file.
+    pub fn from_u8(value: u8) -> Option<Self> {
+        Self::ALL.iter().map(|(kind, _)| *kind).find(|kind| *kind as u8 == value)
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("?", |(_, name)| name)
+    }
+}
+
 /// Number of slots for totals.
 const KINDS: usize = 32;
 
@@ -121,6 +158,18 @@ impl Trace {
             eprintln!("trace: write failed, tracing stops: {e}");
             self.out = None;
         }
+    }
+
+    /// Records a marker and the DMA totals at that moment.
+    pub fn marker(&mut self, now: u64, number: u32, dma_read: u64, dma_written: u64) {
+        self.record(now, Kind::Dma, 0, 0, dma_read, dma_written);
+        self.record(now, Kind::Marker, 0, number, 0, 0);
+    }
+
+    /// Ends the trace with the DMA totals.
+    pub fn finish(&mut self, now: u64, dma_read: u64, dma_written: u64) {
+        self.record(now, Kind::Dma, 0, 0, dma_read, dma_written);
+        self.flush();
     }
 
     /// Records a violation's text.
