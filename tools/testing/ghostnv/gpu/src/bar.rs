@@ -183,7 +183,7 @@ fn store(env: &mut Env, phys: Phys, buf: &[u8]) {
         env.mem.write(phys, buf)
     };
     // Checked before, and nothing on this thread can have taken the memory away since.
-    drop(done);
+    let _ = done;
 }
 
 #[cfg(test)]

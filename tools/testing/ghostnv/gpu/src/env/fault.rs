@@ -3,7 +3,8 @@
 //! The fault plan: breaks on demand, from a script.
 //!
 //! A script is TOML with one `[[fault]]` table a fault; see [`Fault`] for the kinds. Each fault
-//! fires on its `nth` match (1 by default) and then `count` times (1 by default).
+//! counts what it matches, and fires from its `nth` match (1 by default) on, `count` times (1 by
+//! default). Where two fire at once, the first in the script wins.
 
 use std::path::Path;
 
@@ -56,8 +57,9 @@ pub enum Stage {
 pub enum Fault {
     /// Spoils the reply to an RPC.
     Rpc {
-        /// RPC function number.
-        function: u32,
+        /// RPC function number; without one, any RPC. Swallowing all from the `nth` on is what a dead
+        /// firmware looks like.
+        function: Option<u32>,
         /// For GSP_RM_CONTROL the control, for GSP_RM_ALLOC the class.
         selector: Option<u32>,
         /// What to do.
@@ -86,7 +88,7 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u64,
     },
-    /// BAR0 reads all ones from the `nth` read on, `count` times.
+    /// BAR0 reads all ones from the `nth` read on, forever unless `count` says otherwise.
     AllOnes {
         /// First read.
         #[serde(default = "one")]
@@ -177,24 +179,26 @@ impl FaultPlan {
         self.faults.is_empty()
     }
 
-    /// Counts a match of the first fault that `pick` accepts and says whether it fires.
+    /// Counts a match of every fault that `pick` accepts; the first whose turn it is fires.
     fn hit<T>(&mut self, pick: impl Fn(&Fault) -> Option<(T, u64, u64)>) -> Option<T> {
+        let mut fires = None;
         for (fault, seen) in &mut self.faults {
             let Some((value, nth, count)) = pick(fault) else { continue };
             *seen += 1;
-            if *seen >= nth && *seen - nth < count {
-                self.fired += 1;
-                return Some(value);
+            let turn = seen.checked_sub(nth.max(1)).is_some_and(|past| past < count);
+            if turn && fires.is_none() {
+                fires = Some(value);
             }
         }
-        None
+        self.fired += u64::from(fires.is_some());
+        fires
     }
 
     /// Fault for the reply to this RPC.
     pub fn rpc(&mut self, function: u32, selector: u32) -> Option<RpcFault> {
         self.hit(|f| match *f {
             Fault::Rpc { function: fun, selector: sel, action, ms, status, nth, count }
-                if fun == function && sel.is_none_or(|s| s == selector) =>
+                if fun.is_none_or(|f| f == function) && sel.is_none_or(|s| s == selector) =>
             {
                 Some((RpcFault { action, ms, status }, nth, count))
             }
@@ -252,5 +256,80 @@ impl FaultPlan {
         let fired = self.faults.len() < before;
         self.fired += u64::from(fired);
         fired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of six tries fire.
+    fn fires(script: &str, mut ask: impl FnMut(&mut FaultPlan) -> bool) -> [u8; 6] {
+        let mut plan = FaultPlan::parse(script).unwrap();
+        let got = [(); 6].map(|()| u8::from(ask(&mut plan)));
+        assert_eq!(plan.fired, got.iter().map(|n| u64::from(*n)).sum::<u64>());
+        got
+    }
+
+    #[test]
+    fn each_kind_fires_when_it_should() {
+        type Ask = fn(&mut FaultPlan) -> bool;
+        let cases: [(&str, Ask, [u8; 6]); 11] = [
+            ("kind='drop-msi'", |p| p.drop_msi(), [1, 0, 0, 0, 0, 0]),
+            ("kind='drop-msi'\nnth=2\ncount=3", |p| p.drop_msi(), [0, 1, 1, 1, 0, 0]),
+            ("kind='drop-msi'\nnth=0", |p| p.drop_msi(), [1, 0, 0, 0, 0, 0]),
+            ("kind='all-ones'\nnth=3", |p| p.all_ones(), [0, 0, 1, 1, 1, 1]),
+            ("kind='boot'\nstage='fwsec'", |p| p.boot(Stage::Fwsec), [1, 0, 0, 0, 0, 0]),
+            ("kind='boot'\nstage='fwsec'", |p| p.boot(Stage::Gfw), [0; 6]),
+            ("kind='mmu-fault'\nva=0x1000\nnth=2", |p| p.mmu(0x1fff), [0, 1, 0, 0, 0, 0]),
+            ("kind='mmu-fault'\nva=0x1000", |p| p.mmu(0x2000), [0; 6]),
+            (
+                "kind='rpc'\nfunction=76\nselector=5\naction='swallow'",
+                |p| p.rpc(76, 6).is_some() || p.rpc(76, 5).is_some(),
+                [1, 0, 0, 0, 0, 0],
+            ),
+            (
+                "kind='rpc'\naction='swallow'\nnth=3\ncount=100",
+                |p| p.rpc(10, 0).is_some(),
+                [0, 0, 1, 1, 1, 1],
+            ),
+            (
+                "kind='drop-msi'\n[[fault]]\nkind='drop-msi'\nnth=3",
+                |p| p.drop_msi(),
+                [1, 0, 1, 0, 0, 0],
+            ),
+        ];
+        for (script, ask, want) in cases {
+            let script = format!("[[fault]]\n{script}");
+            assert_eq!(fires(&script, ask), want, "{script}");
+        }
+    }
+
+    #[test]
+    fn an_rpc_fault_carries_its_parameters() {
+        let mut plan = FaultPlan::parse(
+            "[[fault]]\nkind='rpc'\nfunction=103\naction='status'\nstatus=0x51\nms=7",
+        )
+        .unwrap();
+        let want = RpcFault { action: RpcAction::Status, ms: 7, status: 0x51 };
+        assert_eq!(plan.rpc(103, 0), Some(want));
+    }
+
+    #[test]
+    fn the_card_is_pulled_once() {
+        let script = "[[fault]]\nkind='unplug'\nms=5\n[[fault]]\nkind='unplug'\nmarker=7";
+        let mut plan = FaultPlan::parse(script).unwrap();
+        let asked =
+            [(4_999_999, None), (0, Some(6)), (0, Some(7)), (5_000_000, None), (9_000_000, None)];
+        let got = asked.map(|(now, marker)| plan.unplug(now, marker));
+        assert_eq!(got, [false, false, true, true, false]);
+    }
+
+    #[test]
+    fn misspelt_scripts_are_refused() {
+        for script in ["kind='drop-msi'\nnht=2", "kind='boot'\nstage='bios'", "kind='rpc'", "ms=1"]
+        {
+            assert!(FaultPlan::parse(&format!("[[fault]]\n{script}")).is_err(), "{script}");
+        }
     }
 }
