@@ -5,7 +5,8 @@
 //! Host, the copy engine and the graphics classes encode these differently; memory sees the same.
 
 use super::client::{Client, Space};
-use crate::mmu::MmuFault;
+use crate::host::Ctx;
+use crate::mmu::{Access, MmuFault};
 
 /// A reduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +110,11 @@ pub struct Semaphore {
 impl Semaphore {
     /// Reads the word with one access of its width.
     pub fn load(&self, c: &mut Client<'_, '_>) -> Result<u64, MmuFault> {
-        let mut bytes = [0; 8];
-        let len = self.len();
-        c.read(Space::Virtual, self.va, bytes.get_mut(..len).unwrap_or_default())?;
-        Ok(u64::from_le_bytes(bytes))
+        let Ctx { env, mmu, .. } = &mut *c.cx;
+        if self.wide {
+            return mmu.read_u64(env, c.root, self.va);
+        }
+        mmu.read_u32(env, c.root, self.va).map(u64::from)
     }
 
     /// Writes the payload, and before it the time stamp of the 16-byte form.
@@ -133,6 +135,10 @@ impl Semaphore {
         signed: bool,
         timestamp: bool,
     ) -> Result<(), MmuFault> {
+        let Ctx { env, mmu, .. } = &mut *c.cx;
+        let len = if self.wide { 8 } else { 4 };
+        // Memory does it, in one piece: the page must allow atomics.
+        mmu.word(env, c.root, self.va, len, Access::Atomic)?;
         let old = self.load(c)?;
         if timestamp {
             self.stamp(c)?;
@@ -147,12 +153,11 @@ impl Semaphore {
 
     fn store(&self, c: &mut Client<'_, '_>, value: u64) -> Result<(), MmuFault> {
         c.membar();
-        let bytes = value.to_le_bytes();
-        c.write(Space::Virtual, self.va, bytes.get(..self.len()).unwrap_or_default())
-    }
-
-    fn len(&self) -> usize {
-        if self.wide { 8 } else { 4 }
+        let Ctx { env, mmu, .. } = &mut *c.cx;
+        if self.wide {
+            return mmu.write_u64(env, c.root, self.va, value);
+        }
+        mmu.write_u32(env, c.root, self.va, value as u32)
     }
 }
 

@@ -143,8 +143,10 @@ impl Channel {
             copy_vector: self.copy.map(|e| e.nonstall),
             nonstall_vector: self.primary.map(|e| e.nonstall),
         };
+        client.cx.mmu.privileged = self.spec.privileged;
         let mut budget = Budget(words);
         let slice = self.work(&mut client, chip, &mut budget).unwrap_or_else(Slice::Stopped);
+        client.cx.mmu.privileged = false;
         self.write_back(cx);
         slice
     }
