@@ -112,7 +112,7 @@ impl Conn {
     }
 
     /// Cuts the next whole message; an error means that the stream cannot be trusted any more.
-    pub fn next(&mut self) -> Result<Option<Message>, Errno> {
+    pub fn next_message(&mut self) -> Result<Option<Message>, Errno> {
         let waiting = &self.buf[self.from..self.to];
         let Some(header) = Header::parse(waiting) else { return Ok(None) };
         let size = header.size as usize;

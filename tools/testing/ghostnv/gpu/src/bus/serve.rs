@@ -119,7 +119,7 @@ pub fn run(conn: &mut Conn, server: &mut Server, stop: &AtomicBool) -> anyhow::R
 fn serve_waiting(conn: &mut Conn, server: &mut Server) -> Result<Option<usize>, Errno> {
     let mut served = 0;
     loop {
-        while let Some(message) = conn.next()? {
+        while let Some(message) = conn.next_message()? {
             match server.serve(conn, message) {
                 Err(Errno::PIPE | Errno::CONNRESET) => return Ok(None),
                 other => other?,
