@@ -27,6 +27,7 @@ done
 [[ ! -d /etc/ssl/certs ]] || mount --bind /etc/ssl/certs "$root/etc/ssl/certs"
 [[ ! -d /usr/share/ca-certificates ]] || mount --bind /usr/share/ca-certificates "$root/usr/share/ca-certificates"
 [[ ! -d /usr/local/share/ca-certificates ]] || mount --bind /usr/local/share/ca-certificates "$root/usr/local/share/ca-certificates"
+# shellcheck disable=SC2016
 exec chroot "$root" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 	HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" ${http_proxy:+http_proxy="$http_proxy"} \
 	${https_proxy:+https_proxy="$https_proxy"} ${no_proxy:+no_proxy="$no_proxy"} \

@@ -64,10 +64,12 @@ step() {
 	local title=$1 log start=$SECONDS pid status=0 shown=0
 	shift
 	log=$CACHE/log/$(tr -c 'a-zA-Z0-9.\n' '-' <<<"$title").log
+	# Its own process group, so that an interrupt ends all of it.
+	set -m
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
-	# An interrupt must not leave the step running behind us.
-	trap 'trap - INT TERM; kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; exit 130' INT TERM
+	set +m
+	trap 'trap - INT TERM; kill -- "-$pid" 2>/dev/null; wait "$pid" 2>/dev/null; echo "interrupted: $title" >&2; exit 130' INT TERM
 	while kill -0 "$pid" 2>/dev/null; do
 		if ((SECONDS - start >= 1)) && [[ -t 2 && -z ${GHOSTNV_QUIET:-} ]]; then
 			printf '\r[%4ds] %s …\033[K' $((SECONDS - start)) "$title" >&2

@@ -38,17 +38,23 @@ setup_kernel() {
 }
 
 build_kernel() {
-	local flavour=$1 version
+	local flavour=$1
 	[[ ! -e $KERNEL_OUT/kernel ]] || return 0
-	version=$(kernel_source_version)
-	[[ -n $version ]] || die "the tools root holds no linux-source-$KERNEL_MINOR: make clean-cache and start again"
-	step "kernel source $version" unpack_kernel "$version"
+	graft_kernel
 	mkdir -p "$KERNEL_WORK/build-$flavour"
 	kernel_fragments "$flavour" >"$KERNEL_WORK/build-$flavour.fragment"
-	step "kernel graft" "$REPO/scripts/graft" "$KERNEL_WORK/src"
 	step "kernel configuration ($flavour)" configure_kernel "$flavour"
 	step "kernel build ($flavour)" make_kernel "$flavour"
 	step "kernel install ($flavour)" publish_kernel "$flavour"
+}
+
+# graft_kernel: the working copy carries what this clone holds.
+graft_kernel() {
+	local version
+	version=$(kernel_source_version)
+	[[ -n $version ]] || die "the tools root holds no linux-source-$KERNEL_MINOR: make clean-cache and start again"
+	step "kernel source $version" unpack_kernel "$version"
+	step "kernel graft" "$REPO/scripts/graft" "$KERNEL_WORK/src"
 }
 
 # in_kernel_tree COMMAND…: inside the tools root, in the grafted source.

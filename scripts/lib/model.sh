@@ -42,7 +42,7 @@ cargo_in_root() {
 # setup_nova_firmware: NOVA_FIRMWARE holds nvidia/CHIP/gsp/*.tlv.
 setup_nova_firmware() {
 	local key
-	key=$({ echo "$GUEST_ROOT" && cat "$TOOLS_DIR"/gpu/src/firmware/nova*; } | hash_of)
+	key=$({ echo "${GUEST_ROOT##*/}" && find "$TOOLS_DIR/gpu/src" -path "*firmware*nova*" -type f -exec cat {} +; } | hash_of)
 	NOVA_FIRMWARE=$CACHE/firmware/nova-$key
 	[[ -d $NOVA_FIRMWARE ]] || with_lock firmware build_nova_firmware
 }

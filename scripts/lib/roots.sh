@@ -10,14 +10,14 @@ SUITE=trixie
 TOOLS_PACKAGES=(
 	clang-19 lld-19 llvm-19 libclang-19-dev gcc libc6-dev make pkgconf flex bison bc libelf-dev libssl-dev
 	rustc rust-src bindgen rustfmt rust-clippy cargo
-	python3 perl kmod cpio rsync xz-utils zstd git ca-certificates busybox-static util-linux
+	python3 perl kmod cpio rsync xz-utils zstd git ca-certificates busybox-static util-linux shellcheck
 	qemu-system-x86/$SUITE-backports qemu-system-common/$SUITE-backports qemu-system-data/$SUITE-backports
 	seabios/$SUITE-backports "linux-source-$KERNEL_MINOR/$SUITE-backports"
 )
 GUEST_PACKAGES=(
 	mesa-vulkan-drivers/$SUITE-backports libgl1-mesa-dri/$SUITE-backports libvulkan1 vulkan-tools
 	firmware-nvidia-graphics/$SUITE-backports libdrm-tests
-	python3 pciutils strace kmod procps gdb-minimal
+	python3 pciutils strace kmod procps gdb-minimal mount hostname less
 )
 
 # setup_roots NAME…: TOOLS_ROOT and GUEST_ROOT are their directories.
@@ -31,10 +31,18 @@ setup_roots() {
 	done
 }
 
+# root_key NAME: what the root is made of.
+root_key() {
+	case $1 in
+	tools) printf '%s\n' "$SUITE" "${TOOLS_PACKAGES[@]}" | hash_of ;;
+	guest) printf '%s\n' "$SUITE" "${GUEST_PACKAGES[@]}" | hash_of ;;
+	esac
+}
+
 setup_root() {
 	local name=$1
 	shift
-	ROOT=$CACHE/root/$name-$(printf '%s\n' "$SUITE" "$@" | hash_of)
+	ROOT=$CACHE/root/$name-$(root_key "$name")
 	[[ -d $ROOT ]] || with_lock "root-$name" make_root "$name" "$ROOT" "$@"
 }
 

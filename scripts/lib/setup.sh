@@ -1,35 +1,49 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 # shellcheck shell=bash
 #
-# Sets up what a command needs and nothing else.
+# Sets up what a command needs and nothing else. Everything is kept in the cache by key, so this
+# is a few hashes when nothing has changed.
 
+. "$REPO/scripts/lib/roots.sh"
+. "$REPO/scripts/lib/kernel.sh"
+. "$REPO/scripts/lib/model.sh"
+
+# setup_for_vm FLAVOUR GPU: the roots, a kernel, and with GPU=1 the model.
 setup_for_vm() {
 	local flavour=$1 gpu=$2
-	TOOLS_ROOT=$CACHE/root/tools
-	GUEST_ROOT=$CACHE/root/guest
-	KERNEL_OUT=$CACHE/kernel/out/$flavour
-	NOVA_FIRMWARE=
-	[[ ! -d $CACHE/firmware/nova ]] || NOVA_FIRMWARE=$CACHE/firmware/nova
-	GPU_BIN=${GHOSTNV_GPU_BIN:-}
-	if [[ $gpu == 1 && -z $GPU_BIN ]]; then
-		GPU_BIN=${CARGO_TARGET_DIR:-$TOOLS_DIR/target}/release/ghostnv-gpu
-		[[ -x $GPU_BIN ]] || die "no model yet: cargo build --release in $TOOLS_DIR, or set GHOSTNV_GPU_BIN"
+	setup_roots tools guest
+	setup_kernel "$flavour"
+	GPU_BIN=${GHOSTNV_GPU_BIN:-} NOVA_FIRMWARE=
+	if [[ $gpu == 1 ]]; then
+		[[ -n $GPU_BIN ]] || { setup_model && GPU_BIN=$MODEL_BIN/ghostnv-gpu; }
+		[[ -x $GPU_BIN ]] || die "GHOSTNV_GPU_BIN names no program: $GPU_BIN"
+		setup_nova_firmware
 	fi
-	make_initrd
+	setup_initrd
 }
 
-# The initramfs: busybox and one script.
-make_initrd() {
-	local script=$TOOLS_DIR/guest/initramfs-init key work
-	key=$(cat "$TOOLS_ROOT/usr/bin/busybox" "$script" | hash_of)
-	INITRD=$CACHE/kernel/initrd-$key
+# run_tool PROGRAM ARGS…: a program built in, or of, the tools root, run on the host through that
+# root's own loader: no chroot, so that paths mean the same to everybody.
+run_tool() {
+	local lib=$TOOLS_ROOT/usr/lib/x86_64-linux-gnu
+	QEMU_MODULE_DIR=$lib/qemu "$TOOLS_ROOT/lib64/ld-linux-x86-64.so.2" --library-path "$lib" "$@"
+}
+
+# setup_initrd: the initramfs is busybox and one script.
+setup_initrd() {
+	local script=$TOOLS_DIR/guest/initramfs-init
+	INITRD=$CACHE/kernel/initrd-$(cat "$TOOLS_ROOT/usr/bin/busybox" "$script" | hash_of)
+	[[ -e $INITRD ]] || with_lock initrd build_initrd "$script"
+}
+
+build_initrd() {
+	local work=$CACHE/kernel/initrd.tmp
 	[[ ! -e $INITRD ]] || return 0
-	work=$(mktemp -d "$CACHE/kernel/initrd.XXXXXX")
-	mkdir -p "$work/root"/{bin,dev,proc,sys}
+	rm -rf "$work" && mkdir -p "$work/root"/{bin,dev,proc,sys}
 	cp "$TOOLS_ROOT/usr/bin/busybox" "$work/root/bin/"
-	cp "$script" "$work/root/init"
+	cp "$1" "$work/root/init"
 	mknod -m 600 "$work/root/dev/console" c 5 1
-	(cd "$work/root" && find . | "$work/root/bin/busybox" cpio -o -H newc | gzip -1) >"$work/initrd" 2>/dev/null
+	(cd "$work/root" && find . | "$work/root/bin/busybox" cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initrd"
 	mv "$work/initrd" "$INITRD"
 	rm -rf "$work"
 }

@@ -7,6 +7,10 @@
 
 set -uo pipefail
 
+# The options, as scripts/vm exports them.
+: "${run:?}" "${driver:?}" "${chip:?}" "${mem:?}" "${smp:?}" "${strict:?}" "${limit:?}" "${gpu:?}" "${NOVA_FIRMWARE?}"
+: "${vram?}" "${bar1?}" "${append?}" "${allow?}" "${fault?}" "${trace?}" "${share?}"
+
 # fail TEXT: the VM itself failed; scripts/vm prints it.
 fail() {
 	echo "$*" >"$run/failure"
@@ -50,6 +54,7 @@ start_model() {
 }
 
 start_qemu() {
+	# shellcheck disable=SC2054 # QEMU's own commas
 	local args=(
 		-nodefaults -no-user-config -display none -no-reboot -L "$TOOLS_ROOT/usr/share/qemu"
 		-L "$TOOLS_ROOT/usr/share/seabios" -name ghostnv -M "q35,memory-backend=ram" -accel tcg,thread=multi,tb-size=512
