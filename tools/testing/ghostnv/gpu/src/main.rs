@@ -21,6 +21,8 @@ use ghostnv_gpu::firmware::{self, FirmwareSet};
 use ghostnv_gpu::gpu::Gpu;
 use ghostnv_gpu::machine::Machine;
 use ghostnv_gpu::report::Report;
+use ghostnv_gpu::trace_cmd::{self, TraceCommand};
+use ghostnv_gpu::vectors;
 
 /// Exit code of a strict run with violations.
 const VIOLATED: u8 = 3;
@@ -37,6 +39,18 @@ struct Cli {
 enum Command {
     /// Serve one QEMU and exit when it goes away.
     Serve(Serve),
+    /// Replay pushbuffers whose effect silicon recorded.
+    Vectors {
+        /// Chip to replay them on.
+        #[arg(long, default_value = "ga102", value_parser = chip)]
+        chip: &'static Chip,
+        /// Vector files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Look into a trace.
+    #[command(subcommand)]
+    Trace(TraceCommand),
     /// Convert firmware files.
     #[command(subcommand)]
     Firmware(Firmware),
@@ -114,6 +128,11 @@ fn bar1(text: &str) -> Result<u64, String> {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => serve(&options),
+        Command::Vectors { chip, files } => vectors::run(&files, chip)
+            .map(|totals| if totals.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
+        Command::Trace(command) => {
+            trace_cmd::run(&command, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Firmware(Firmware::Nova { out, nvidia }) => {
             firmware::nova(&nvidia, &out).map(|()| ExitCode::SUCCESS)
         }

@@ -16,28 +16,6 @@ const SCREEN_NOTES: usize = 12;
 /// Texts a rule on the screen.
 const SCREEN_TEXTS: usize = 2;
 
-/// Totals that are reported, with their names.
-const TOTALS: &[(Kind, &str)] = &[
-    (Kind::RegRead, "reg_read"),
-    (Kind::RegWrite, "reg_write"),
-    (Kind::Bar1Read, "bar1_read"),
-    (Kind::Bar1Write, "bar1_write"),
-    (Kind::Bar2Read, "bar2_read"),
-    (Kind::Bar2Write, "bar2_write"),
-    (Kind::ConfigWrite, "config_write"),
-    (Kind::RpcIn, "rpc_in"),
-    (Kind::RpcOut, "rpc_out"),
-    (Kind::Doorbell, "doorbell"),
-    (Kind::GpEntry, "gp_entry"),
-    (Kind::Method, "method"),
-    (Kind::Transfer, "transfer"),
-    (Kind::Interrupt, "interrupt"),
-    (Kind::Msi, "msi"),
-    (Kind::TlbInvalidate, "tlb_invalidate"),
-    (Kind::Fault, "mmu_fault"),
-    (Kind::Marker, "marker"),
-];
-
 /// A report.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -74,7 +52,7 @@ impl Report {
             violations: env.judge.violations.clone(),
             allowed: env.judge.allowed.clone(),
             notes: env.judge.notes.clone(),
-            totals: TOTALS.iter().map(|&(kind, name)| (name, env.trace.total(kind))).collect(),
+            totals: Kind::ALL.iter().map(|&(kind, name)| (name, env.trace.total(kind))).collect(),
             dma_read: env.mem.dma_read,
             dma_written: env.mem.dma_written,
             faults_fired: env.faults.fired,

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 
 use crate::boot::{self, FalconId};
 use crate::chip::Arch;
-use crate::env::trace::Kind;
 use crate::falcon::Event;
 use crate::gpu::Gpu;
 use crate::vbios;
@@ -263,9 +262,7 @@ impl Gpu {
 
     /// A work-submit token arrived.
     pub fn doorbell(&mut self, token: u32) {
-        let env = &mut self.hw.env;
-        env.trace.record(env.clock.ns(), Kind::Doorbell, 0, token, 0, 0);
-        self.hw.host.doorbell(env, token);
+        self.hw.host.doorbell(&mut self.hw.env, token);
     }
 
     fn falcon_write(&mut self, id: FalconId, off: u32, value: u32) {
