@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Test clients for the guest: what an application asks of the GPU, checked byte by byte.
+//!
+//! `vk-transfer` and `vk-cycle` are ordinary Vulkan applications, so they judge the whole stack:
+//! Mesa's NVK, the kernel driver and the (emulated) GPU. `gpu-hostile` speaks the nouveau uAPI
+//! itself, because no Vulkan implementation submits what it has to submit.
+//!
+//! `unsafe` stays in [`vk`] and `uapi`, the two modules that talk to foreign code; what is built
+//! on them is safe Rust.
+
+pub mod prng;
+pub mod process;
+pub mod transfer;
+pub mod vk;
