@@ -149,8 +149,7 @@ impl Gpu {
     fn marker(&mut self, number: u32) {
         let env = &mut self.hw.env;
         let now = env.clock.ns();
-        env.trace.record(now, Kind::Marker, 0, number, 0, 0);
-        env.trace.record(now, Kind::Dma, 0, 0, env.mem.dma_read, env.mem.dma_written);
+        env.trace.marker(now, number, env.mem.dma_read, env.mem.dma_written);
         self.unplugged |= env.faults.unplug(now, Some(number));
     }
 

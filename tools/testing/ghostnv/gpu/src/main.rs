@@ -16,7 +16,7 @@ use ghostnv_gpu::chip::{CHIPS, Chip};
 use ghostnv_gpu::env::Env;
 use ghostnv_gpu::env::fault::FaultPlan;
 use ghostnv_gpu::env::judge::AllowList;
-use ghostnv_gpu::env::trace::{Kind, Trace};
+use ghostnv_gpu::env::trace::Trace;
 use ghostnv_gpu::firmware::{self, FirmwareSet};
 use ghostnv_gpu::gpu::Gpu;
 use ghostnv_gpu::machine::Machine;
@@ -189,8 +189,7 @@ fn page(options: &Serve) -> anyhow::Result<Option<SharedPage>> {
 fn finish(gpu: &mut Gpu, options: &Serve) -> anyhow::Result<Report> {
     let env = &mut gpu.hw.env;
     let (now, read, written) = (env.clock.ns(), env.mem.dma_read, env.mem.dma_written);
-    env.trace.record(now, Kind::Dma, 0, 0, read, written);
-    env.trace.flush();
+    env.trace.finish(now, read, written);
     let report = Report::of(gpu);
     eprint!("{}", report.screen());
     if let Some(path) = &options.report {

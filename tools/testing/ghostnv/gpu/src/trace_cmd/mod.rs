@@ -120,7 +120,7 @@ pub fn run(command: &TraceCommand, out: &mut impl Write) -> anyhow::Result<()> {
         TraceCommand::Show(args) => show::show(args, out),
         TraceCommand::Sum(args) => sum::print(args, out),
     };
-    match done {
+    match done.and_then(|()| Ok(out.flush()?)) {
         Err(e) if is_broken_pipe(&e) => Ok(()),
         other => other,
     }

@@ -207,7 +207,7 @@ fn add_up<R: Read>(
 pub fn print(args: &SumArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let sums = add_up(&mut open(&args.file)?, &args.part, args.intervals)?;
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &sums)?;
+        serde_json::to_writer_pretty(&mut *out, &sums).map_err(std::io::Error::from)?;
         writeln!(out)?;
         return Ok(());
     }
