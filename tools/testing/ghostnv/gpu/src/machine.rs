@@ -6,6 +6,7 @@
 //! touch all of the chip. Units below get only what they need.
 
 use crate::bar::Bars;
+use crate::boot;
 use crate::chip::Chip;
 use crate::env::Env;
 use crate::falcon::Falcon;
@@ -44,6 +45,8 @@ pub struct Machine {
     pub sec2: Falcon,
     /// Write-protected region 2.
     pub wpr2: Wpr2,
+    /// What firmware below the driver left in scratch registers.
+    pub boot: boot::State,
     /// Page tables and TLB.
     pub mmu: Mmu,
     /// BAR1, BAR2 and PRAMIN windows.
@@ -65,6 +68,7 @@ impl Machine {
             gsp_falcon: Falcon::gsp(chip),
             sec2: Falcon::sec2(chip),
             wpr2: Wpr2::default(),
+            boot: boot::State::default(),
             mmu: Mmu::default(),
             bars: Bars::default(),
             host: Host::new(chip),
@@ -78,6 +82,7 @@ impl Machine {
         self.gsp_falcon = Falcon::gsp(self.chip);
         self.sec2 = Falcon::sec2(self.chip);
         self.wpr2 = Wpr2::default();
+        self.boot = boot::State::default();
         self.mmu = Mmu::default();
         self.bars = Bars::default();
         self.host = Host::new(self.chip);

@@ -287,7 +287,9 @@ impl Falcon {
 
     /// Booter starts the RISC-V core: it is selected, and its firmware enables SWGEN0.
     pub fn start_riscv(&mut self) {
-        self.bcr = 0x100 | BCR_RISCV | BCR_VALID;
+        if !self.turing {
+            self.bcr = 0x100 | BCR_RISCV | BCR_VALID;
+        }
         self.riscv_active = true;
         self.irq.riscv_mask = SWGEN0;
     }

@@ -40,7 +40,6 @@ fn hs_file(seed: u8, signatures: u32, len: u32) -> Vec<u8> {
 }
 
 /// A small set of firmware with the real files' structure.
-#[allow(dead_code)] // boot's tests use it
 pub(crate) fn fabricate(chip: &Chip) -> FirmwareSet {
     let (n, len) = if chip.arch == Arch::Turing { (1, 16) } else { (2, 384) };
     let noise = |len: usize, seed: u32| -> Vec<u8> {
