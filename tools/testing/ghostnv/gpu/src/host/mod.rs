@@ -20,6 +20,8 @@ mod methods;
 mod push;
 mod runlist;
 mod semaphore;
+#[cfg(test)]
+mod tests;
 mod userd;
 
 use std::collections::BTreeMap;

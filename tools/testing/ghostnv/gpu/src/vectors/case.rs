@@ -87,7 +87,7 @@ pub fn load(path: &Path) -> anyhow::Result<Vec<Case>> {
 /// `src` before and after.
 pub fn src() -> Vec<u8> {
     (0..BUFFER as u32 / 4)
-        .flat_map(|i| [(4 * i) as u8, (4 * i >> 8) as u8, 0x5a, (i >> 14 & 3) as u8])
+        .flat_map(|i| [(4 * i) as u8, ((4 * i) >> 8) as u8, 0x5a, (i >> 14 & 3) as u8])
         .collect()
 }
 
