@@ -6,10 +6,12 @@
 //! Mesa's NVK, the kernel driver and the (emulated) GPU. `gpu-hostile` speaks the nouveau uAPI
 //! itself, because no Vulkan implementation submits what it has to submit.
 //!
-//! `unsafe` stays in [`vk`] and `uapi`, the two modules that talk to foreign code; what is built
+//! `unsafe` stays in [`vk`] and [`uapi`], the two modules that talk to foreign code; what is built
 //! on them is safe Rust.
 
+pub mod hostile;
 pub mod prng;
 pub mod process;
 pub mod transfer;
+pub mod uapi;
 pub mod vk;

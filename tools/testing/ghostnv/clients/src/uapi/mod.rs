@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The nouveau uAPI, spoken directly: for submissions that no Vulkan implementation makes.
+//!
+//! It is also the uAPI of GhostNV, so what is built on it runs on both.
+
+pub mod abi;
+mod client;
+pub mod push;
+
+pub use client::{Bo, Channel, Client, Engine, FenceStatus, Syncobj, is_dead};
