@@ -18,10 +18,11 @@ fail() {
 }
 
 # Programs of the tools root run on the host through that root's own loader: no chroot, so that
-# paths mean the same to everybody.
+# paths mean the same to everybody. Only for the background: the subshell becomes the program, so
+# that a signal reaches it.
 tool() {
 	local lib=$TOOLS_ROOT/usr/lib/x86_64-linux-gnu
-	QEMU_MODULE_DIR=$lib/qemu "$TOOLS_ROOT/lib64/ld-linux-x86-64.so.2" --library-path "$lib" "$@"
+	QEMU_MODULE_DIR=$lib/qemu exec "$TOOLS_ROOT/lib64/ld-linux-x86-64.so.2" --library-path "$lib" "$@"
 }
 
 # A private tmpfs holds the sockets, pipes and what the guest sees as /run/ghostnv.
