@@ -55,7 +55,7 @@ impl Gpu {
 
     /// Function-level reset: everything but memory contents, DMA maps and the record of the run.
     pub fn reset(&mut self) {
-        self.gsp = Gsp::default();
+        self.gsp.reset();
         self.hw.reset();
         self.storage = bar0::Storage::default();
         self.config = Config::new(self.hw.chip, self.bar1_size);

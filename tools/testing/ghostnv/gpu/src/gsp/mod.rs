@@ -18,6 +18,10 @@ mod rm;
 mod rpc;
 mod static_info;
 mod system_info;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use crate::env::fault::Stage;
 use crate::machine::Machine;
@@ -27,6 +31,8 @@ use rm::Rm;
 
 /// GSP mailbox 0 once the core has halted after UNLOADING_GUEST_DRIVER.
 const HALTED: u32 = 0x8000_0000;
+/// Nanoseconds between looks at a full message ring.
+const RETRY: u64 = 1_000_000;
 /// Requests served before the bus gets its turn again.
 const BATCH: usize = 64;
 
@@ -51,6 +57,8 @@ pub struct Gsp {
     /// Booted and not unloaded.
     pub running: bool,
     core: Option<Box<Core>>,
+    /// When to look for room in the message ring again.
+    retry: Option<u64>,
 }
 
 /// How far RM has come.
@@ -86,7 +94,10 @@ struct Core {
 impl Gsp {
     /// The RISC-V core starts; sets up queues and drains what is already in the command queue.
     pub fn start(&mut self, hw: &mut Machine, info: BootInfo) {
-        let old = self.core.take().filter(|core| core.phase == Phase::Halted { suspended: true });
+        if !self.is_suspended() {
+            drop_objects(hw, self.core.take());
+        }
+        let old = self.core.take();
         self.running = false;
         if !info.resume {
             drop_objects(hw, old);
@@ -115,9 +126,11 @@ impl Gsp {
         core.send_due(hw);
         core.report_channel_errors(hw);
         core.flush(hw);
+        self.retry = core.queues.has_backlog().then(|| hw.env.clock.ns() + RETRY);
         if let Phase::Halted { suspended } = core.phase {
             self.running = false;
             hw.gsp_falcon.mailbox[0] = HALTED;
+            hw.gsp_falcon.riscv_active = false;
             if !suspended {
                 drop_objects(hw, self.core.take());
             }
@@ -130,17 +143,30 @@ impl Gsp {
         if core.kicked && !core.deaf {
             return Some(0);
         }
-        core.delayed.iter().map(|d| d.due).min()
+        core.delayed.iter().map(|d| d.due).chain(self.retry).min()
     }
 
-    /// The core stops (booter_unload, reset); all RM objects are gone, unless they were suspended.
+    /// The core stops (booter_unload); all RM objects are gone, unless they were suspended.
     pub fn stop(&mut self, hw: &mut Machine) {
-        self.running = false;
-        let suspended =
-            self.core.as_ref().is_some_and(|c| c.phase == Phase::Halted { suspended: true });
-        if !suspended {
+        if !self.is_suspended() {
             drop_objects(hw, self.core.take());
         }
+        self.running = false;
+    }
+
+    /// Function-level reset: like [`Gsp::stop`], but the chip forgets by itself.
+    ///
+    /// What was suspended survives, because hardware keeps it in memory.
+    pub fn reset(&mut self) {
+        if !self.is_suspended() {
+            self.core = None;
+        }
+        self.running = false;
+        self.retry = None;
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.core.as_ref().is_some_and(|c| c.phase == Phase::Halted { suspended: true })
     }
 
     /// Fires an event of the subdevice (`NV2080_NOTIFIERS_…`) at every client that asked for it.

@@ -123,6 +123,12 @@ impl Mmu {
         }
     }
 
+    /// Brings back a space that a reset made the MMU forget (RM resumes from suspend).
+    pub fn vas_restore(&mut self, id: VasId, root: Option<Phys>) {
+        self.next = self.next.max(id.0);
+        self.spaces.insert(id, root);
+    }
+
     /// Forgets a space.
     pub fn vas_destroy(&mut self, id: VasId) {
         self.vas_set_root(id, None);

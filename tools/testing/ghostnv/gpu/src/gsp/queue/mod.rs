@@ -278,6 +278,11 @@ impl Queues {
         written
     }
 
+    /// Whether messages wait for room.
+    pub fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
     /// Free slots of the message ring.
     fn free(&mut self, env: &mut Env) -> Option<u32> {
         let read = self.shared.read_u32(env, self.command.base + self.command.rx)?;

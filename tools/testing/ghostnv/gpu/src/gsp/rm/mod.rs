@@ -29,6 +29,7 @@ mod vram;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::function::{Outcome, Status};
+use crate::host::Host;
 use crate::machine::Machine;
 use channel::Channel;
 use event::Event;
@@ -160,13 +161,15 @@ pub struct Rm {
     pub vram: Vram,
     objects: BTreeMap<Key, Object>,
     generated: u32,
+    /// Channels while the GPU is suspended.
+    host: Option<Host>,
 }
 
 impl Rm {
     /// RM without clients but its own.
     pub fn new(hw: &mut Machine, info: &super::BootInfo) -> Option<Self> {
         let vram = Vram::new(hw, info)?;
-        let mut rm = Self { vram, objects: BTreeMap::new(), generated: GENERATED };
+        let mut rm = Self { vram, objects: BTreeMap::new(), generated: GENERATED, host: None };
         let client = INTERNAL_CLIENT;
         rm.insert((client, client), root::CLIENT, client, Body::Client);
         rm.insert((client, INTERNAL_DEVICE), root::DEVICE, client, Body::Device);
@@ -277,7 +280,15 @@ impl Rm {
         match object.body {
             Body::Channel(channel) => channel.destroy(hw),
             Body::VaSpace(space) => self.destroy_vaspace(hw, key, &space),
-            Body::Engine { chid } => hw.host.detach(chid, object.class),
+            Body::Engine { chid } => {
+                let last = self.objects.get(&(key.0, object.parent)).is_none_or(|parent| {
+                    let class = |h| self.objects.get(&(key.0, h)).map(|sibling| sibling.class);
+                    !parent.children.iter().any(|&h| class(h) == Some(object.class))
+                });
+                if last {
+                    hw.host.detach(chid, object.class);
+                }
+            }
             _ => {}
         }
     }

@@ -3,11 +3,14 @@
 //! Suspend and resume.
 //!
 //! Real RM saves its part of VRAM to system memory that the driver lends it (FBSR), and booter
-//! restores it. Here VRAM and RM's objects simply stay; the calls are checked all the same.
+//! restores it. Here VRAM and RM's objects simply stay, and what the chip would lose, channels and
+//! the roots of address spaces, is kept beside them. The calls are checked all the same.
 
-use super::{Control, Key, Kind, Rm, bad_params};
+use super::vaspace::VaSpace;
+use super::{Body, Control, Key, Kind, Rm, bad_params};
 use crate::gsp::bytes::{put_u8, u8_at, u32_at, u64_at};
 use crate::gsp::function::Outcome;
+use crate::host::Host;
 use crate::machine::Machine;
 
 /// NV2080_CTRL_GPU_SET_POWER_STATE_GPU_LEVEL_3: suspend.
@@ -25,12 +28,28 @@ pub const CONTROLS: &[Control] = &[
 impl Rm {
     /// The GPU is going to lose its power.
     pub fn suspend(&mut self, hw: &mut Machine) {
-        self.run_channels(hw, false);
+        for space in self.spaces() {
+            space.root = hw.mmu.vas_root(space.id);
+        }
+        self.host = Some(std::mem::replace(&mut hw.host, Host::new(hw.chip)));
     }
 
     /// Power is back, memory as it was.
     pub fn resume(&mut self, hw: &mut Machine) {
         self.vram.attach_bars(hw);
+        for space in self.spaces() {
+            hw.mmu.vas_restore(space.id, space.root.take());
+        }
+        if let Some(host) = self.host.take() {
+            hw.host = host;
+        }
+    }
+
+    fn spaces(&mut self) -> impl Iterator<Item = &mut VaSpace> {
+        self.objects.values_mut().filter_map(|object| match &mut object.body {
+            Body::VaSpace(space) => Some(space),
+            _ => None,
+        })
     }
 
     fn run_channels(&mut self, hw: &mut Machine, enable: bool) {

@@ -41,6 +41,8 @@ pub const CONTROLS: &[Control] = &[
 pub struct VaSpace {
     /// Its number in the MMU.
     pub id: VasId,
+    /// Its page directory while the GPU is suspended.
+    pub root: Option<Phys>,
     external: bool,
 }
 
@@ -51,7 +53,7 @@ pub fn make(_: &mut Rm, hw: &mut Machine, _: &Allocation, params: &mut [u8]) -> 
         return bad_params(hw, format!("address space index {index:#x} is not NEW"));
     }
     let external = flags & EXTERNALLY_OWNED != 0;
-    Ok(Body::VaSpace(VaSpace { id: hw.mmu.vas_create(), external }))
+    Ok(Body::VaSpace(VaSpace { id: hw.mmu.vas_create(), root: None, external }))
 }
 
 impl Rm {
