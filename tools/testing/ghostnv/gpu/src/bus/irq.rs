@@ -9,9 +9,9 @@
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-/// `VFIO_PCI_INTX_IRQ_INDEX` and so on; ERR and REQ exist but have no vectors.
-pub const INDEXES: u32 = 5;
-const VECTORS: [u32; INDEXES as usize] = [1, 1, 1, 0, 0];
+/// `VFIO_PCI_INTX_IRQ_INDEX`, MSI, MSI-X; the later ERR and REQ are not offered.
+pub const INDEXES: u32 = 3;
+const VECTORS: [u32; INDEXES as usize] = [1; INDEXES as usize];
 const INTX: usize = 0;
 const MSI: usize = 1;
 const MSIX: usize = 2;
@@ -60,7 +60,7 @@ impl Vector {
 #[derive(Default)]
 pub struct Irqs {
     /// INTx, MSI, MSI-X: one vector each.
-    vectors: [Vector; 3],
+    vectors: [Vector; INDEXES as usize],
 }
 
 impl Irqs {
