@@ -7,18 +7,15 @@
 //! release without RELEASE_WFI is therefore seen before a copy that was launched earlier.
 
 use super::error::Stop;
-use super::gpfifo::{self, Entry};
+use super::fetch::{Fetch, Refill};
 use super::methods::{self, Done, HostMethods};
 use super::push::{Decoder, Item, Method};
 use super::userd::{self, Progress};
 use super::{ChannelSpec, Ctx};
 use crate::chip::{Chip, Engine, EngineKind};
-use crate::engine::client::{Client, Space};
+use crate::engine::client::Client;
 use crate::engine::{Engines, Unit};
 use crate::env::trace::Kind;
-
-/// Words fetched at a time.
-const FETCH_WORDS: u32 = 1024;
 
 /// Cost of a GPFIFO entry, in words.
 const ENTRY_COST: u64 = 8;
@@ -42,18 +39,6 @@ pub enum Slice {
     Stopped(Stop),
 }
 
-/// The segment being processed.
-#[derive(Debug, Default)]
-struct Segment {
-    /// Words that were fetched; those before `next` are done.
-    words: Vec<u32>,
-    next: usize,
-    /// What is not fetched yet.
-    va: u64,
-    left: u32,
-    subroutine: bool,
-}
-
 /// A channel.
 pub struct Channel {
     /// What RM said.
@@ -62,15 +47,10 @@ pub struct Channel {
     pub scheduled: bool,
     /// It was stopped by an error.
     pub dead: bool,
-    /// A doorbell was rung since GP_PUT was last read.
-    pub pending: bool,
+    /// What it reads.
+    pub fetch: Fetch,
     /// Classes whose objects RM allocated.
     pub objects: Vec<u32>,
-    /// GP_PUT as last read.
-    gp_put: u32,
-    segment: Segment,
-    /// An entry is being processed; GP_GET moves on once it is done.
-    in_entry: bool,
     decoder: Decoder,
     /// Decoded, but not executed.
     held: Option<Method>,
@@ -78,7 +58,7 @@ pub struct Channel {
     engines: Engines,
     copy: Option<&'static Engine>,
     primary: Option<&'static Engine>,
-    progress: Progress,
+    /// What USERD holds.
     written: Progress,
 }
 
@@ -111,18 +91,14 @@ impl Channel {
         Self {
             scheduled: false,
             dead: false,
-            pending: false,
+            fetch: Fetch::default(),
             objects: Vec::new(),
-            gp_put: 0,
-            segment: Segment::default(),
-            in_entry: false,
             decoder: Decoder::default(),
             held: None,
             host: HostMethods::default(),
             engines: Engines::new(chip),
             copy,
             primary,
-            progress: Progress::default(),
             written: Progress::default(),
             spec,
         }
@@ -189,7 +165,7 @@ impl Channel {
             self.held = None;
             record_method(c, &method);
             match done {
-                Done::Reference(value) => self.progress.reference = value,
+                Done::Reference(value) => self.fetch.progress.reference = value,
                 Done::Yield => return Ok(Slice::More),
                 Done::Next | Done::Blocked => {}
             }
@@ -240,22 +216,18 @@ impl Channel {
             return Ok(Next::Method(m));
         }
         while budget.0 > 0 {
-            let Some(word) = self.segment.words.get(self.segment.next).copied() else {
-                if !self.refill(c, budget)? {
-                    return Ok(Next::Idle);
+            let Some(word) = self.fetch.word() else {
+                budget.spend(ENTRY_COST);
+                match self.fetch.refill(c, &self.spec, &self.decoder)? {
+                    Refill::Fetched => continue,
+                    Refill::Empty => return Ok(Next::Idle),
                 }
-                continue;
             };
             budget.spend(1);
-            self.segment.next += 1;
-            self.progress.get = self.progress.get.wrapping_add(4);
-            if !self.segment.subroutine {
-                self.progress.top_level_get = self.progress.get;
-            }
             let item = self.decoder.feed(word);
             match item.map_err(|bad| Stop::pbdma("PBENTRY", format!("word {:#x}", bad.0)))? {
                 Item::Nothing => {}
-                Item::EndSegment => self.segment = Segment::default(),
+                Item::EndSegment => self.fetch.end_segment(),
                 Item::Method(m) => {
                     self.held = Some(m);
                     return Ok(Next::Method(m));
@@ -265,92 +237,21 @@ impl Channel {
         Ok(Next::Exhausted)
     }
 
-    /// Fetches more words or the next entry; false if there is none.
-    fn refill(&mut self, c: &mut Client<'_, '_>, budget: &mut Budget) -> Result<bool, Stop> {
-        let s = &mut self.segment;
-        if s.left > 0 {
-            let n = s.left.min(FETCH_WORDS);
-            let mut bytes = vec![0; n as usize * 4];
-            let read = c.read(Space::Virtual, s.va, &mut bytes);
-            read.map_err(|f| Stop::fault("pushbuffer-fault", f))?;
-            s.words.clear();
-            s.words.extend(
-                bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap_or_default())),
-            );
-            s.next = 0;
-            s.va += u64::from(n) * 4;
-            s.left -= n;
-            return Ok(true);
-        }
-        if std::mem::take(&mut self.in_entry) {
-            self.progress.gp_get = (self.progress.gp_get + 1) % self.spec.entries;
-        }
-        if self.progress.gp_get == self.gp_put && !self.read_gp_put(c)? {
-            return Ok(false);
-        }
-        budget.spend(ENTRY_COST);
-        self.fetch_entry(c)?;
-        Ok(true)
-    }
-
-    /// Reads GP_PUT after a doorbell; false if there is nothing new.
-    fn read_gp_put(&mut self, c: &mut Client<'_, '_>) -> Result<bool, Stop> {
-        if !std::mem::take(&mut self.pending) {
-            return Ok(false);
-        }
-        let put = userd::gp_put(&mut c.cx.env.mem, self.spec.userd).map_err(|e| {
-            c.cx.env.violation("userd-range", format!("channel {}: {e}", self.spec.chid));
-            Stop::pbdma("PRI", format!("USERD: {e}"))
-        })?;
-        if put >= self.spec.entries {
-            let text = format!("GP_PUT {put} in a ring of {}", self.spec.entries);
-            c.cx.env.violation("gp-put-range", text.clone());
-            return Err(Stop::pbdma("GPPTR", text));
-        }
-        self.gp_put = put;
-        Ok(put != self.progress.gp_get)
-    }
-
-    fn fetch_entry(&mut self, c: &mut Client<'_, '_>) -> Result<(), Stop> {
-        let at = u64::from(self.progress.gp_get) * gpfifo::ENTRY_BYTES;
-        let mut raw = [0; 8];
-        c.read(Space::Virtual, self.spec.gpfifo.wrapping_add(at), &mut raw)
-            .map_err(|f| Stop::fault("gpfifo-fault", f))?;
-        self.in_entry = true;
-        let raw = u64::from_le_bytes(raw);
-        let entry = gpfifo::decode(raw);
-        match entry.map_err(|bad| Stop::pbdma("GPENTRY", format!("entry {:#x}", bad.0)))? {
-            Entry::Segment { conditional: true, .. } if !self.decoder.active() => {}
-            Entry::Segment { va, words, subroutine, .. } => {
-                record(c, Kind::GpEntry, self.spec.chid, va, u64::from(words));
-                self.segment = Segment { va, left: words, subroutine, ..Segment::default() };
-                self.progress.get = va;
-                self.progress.put = va + u64::from(words) * 4;
-            }
-            Entry::Control => {}
-        }
-        Ok(())
-    }
-
     fn write_back(&mut self, cx: &mut Ctx<'_>) {
-        let (old, new) = (&self.written, &self.progress);
+        let (old, new) = (&self.written, &self.fetch.progress);
         if old == new {
             return;
         }
         if let Err(e) = userd::write_back(&mut cx.env.mem, self.spec.userd, old, new) {
             cx.env.violation("userd-range", format!("channel {}: {e}", self.spec.chid));
         }
-        self.written = self.progress;
+        self.written = self.fetch.progress;
     }
 }
 
-fn record(c: &mut Client<'_, '_>, kind: Kind, a: u32, b: u64, d: u64) {
+fn record_method(c: &mut Client<'_, '_>, m: &Method) {
     let env = &mut *c.cx.env;
     let now = if env.trace.is_on() { env.clock.ns() } else { 0 };
-    env.trace.record(now, kind, 0, a, b, d);
-}
-
-fn record_method(c: &mut Client<'_, '_>, m: &Method) {
-    let chid = u64::from(c.chid);
-    record(c, Kind::Method, m.addr | u32::from(m.subch) << 16, u64::from(m.data), chid);
+    let a = m.addr | u32::from(m.subch) << 16;
+    env.trace.record(now, Kind::Method, 0, a, u64::from(m.data), u64::from(c.chid));
 }

@@ -21,6 +21,8 @@ pub enum Entry {
         conditional: bool,
         /// Called from the main pushbuffer: TOP_LEVEL_GET stays.
         subroutine: bool,
+        /// Not to be fetched before Host is done with the segment before.
+        sync: bool,
     },
     /// Does nothing (control operations that only checks use).
     Control,
@@ -31,9 +33,6 @@ pub enum Entry {
 pub struct BadEntry(pub u64);
 
 /// Decodes an entry.
-///
-/// SYNC needs no state here: segments are fetched only once the one before has been processed,
-/// which is what SYNC asks for.
 pub fn decode(raw: u64) -> Result<Entry, BadEntry> {
     let (lo, hi) = (raw as u32, (raw >> 32) as u32);
     let words = hi >> 10 & 0x1f_ffff;
@@ -48,7 +47,13 @@ pub fn decode(raw: u64) -> Result<Entry, BadEntry> {
     if va + u64::from(words) * 4 > SEGMENT_LIMIT {
         return Err(BadEntry(raw));
     }
-    Ok(Entry::Segment { va, words, conditional: lo & 1 != 0, subroutine: hi >> 9 & 1 != 0 })
+    Ok(Entry::Segment {
+        va,
+        words,
+        conditional: lo & 1 != 0,
+        subroutine: hi >> 9 & 1 != 0,
+        sync: hi >> 31 != 0,
+    })
 }
 
 #[cfg(test)]
@@ -57,19 +62,30 @@ mod tests {
 
     #[test]
     fn entries() {
-        let segment =
-            |va, words| Entry::Segment { va, words, conditional: false, subroutine: false };
+        let plain = |va, words| Entry::Segment {
+            va,
+            words,
+            conditional: false,
+            subroutine: false,
+            sync: false,
+        };
         let cases = [
-            (0x0000_0400_0000_1000, Ok(segment(0x1000, 1))),
-            (0x8000_0812_3456_7890, Ok(segment(0x12_3456_7890, 2))),
+            (0x0000_0400_0000_1000, Ok(plain(0x1000, 1))),
+            (0x0000_0812_3456_7890, Ok(plain(0x12_3456_7890, 2))),
             (
-                0x0000_0600_0000_1001,
-                Ok(Entry::Segment { va: 0x1000, words: 1, conditional: true, subroutine: true }),
+                0x8000_0600_0000_1001,
+                Ok(Entry::Segment {
+                    va: 0x1000,
+                    words: 1,
+                    conditional: true,
+                    subroutine: true,
+                    sync: true,
+                }),
             ),
             (0, Ok(Entry::Control)),
             (1 << 32, Err(BadEntry(1 << 32))),
             (4 << 32, Err(BadEntry(4 << 32))),
-            (0x0000_04ff_ffff_fff8, Ok(segment(0xff_ffff_fff8, 1))),
+            (0x0000_04ff_ffff_fff8, Ok(plain(0xff_ffff_fff8, 1))),
             (0x0000_08ff_ffff_fff8, Err(BadEntry(0x0000_08ff_ffff_fff8))),
         ];
         for (raw, want) in cases {

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `runlist` | whose turn it is |
 //! | `channel` | one channel's state and a slice of its work |
-//! | `userd`, `gpfifo`, `push` | the three things a PBDMA reads, decoded |
+//! | `fetch` | what a PBDMA reads, and how far ahead |
+//! | `userd`, `gpfifo`, `push` | the three things it reads, decoded |
 //! | `methods`, `semaphore`, `memop` | methods below 0x100, which Host executes |
 //! | `error` | why a channel stops |
 //!
@@ -14,6 +15,7 @@
 
 mod channel;
 mod error;
+mod fetch;
 mod gpfifo;
 mod memop;
 mod methods;
@@ -234,7 +236,7 @@ impl Host {
             env.judge.note("doorbell-dead-channel");
             return;
         }
-        channel.pending = true;
+        channel.fetch.pending = true;
         if !channel.scheduled {
             env.violation("doorbell-unscheduled", format!("channel {chid}"));
             return;

@@ -74,6 +74,11 @@ impl Decoder {
         self.active
     }
 
+    /// Whether a header's data is not complete.
+    pub fn wants_data(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Takes a word.
     pub fn feed(&mut self, word: u32) -> Result<Item, BadHeader> {
         let Some(open) = &mut self.open else { return self.header(word) };

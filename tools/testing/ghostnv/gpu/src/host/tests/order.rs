@@ -31,6 +31,26 @@ fn data_may_follow_in_the_next_segment() {
 }
 
 #[test]
+fn segments_are_fetched_ahead_unless_sync_holds_them() {
+    for sync in [0, 1 << 63] {
+        let mut rig = Rig::new();
+        let ch = rig.channel(1, CE2);
+        let at = 0x18_0000;
+        let words = |value| release(DATA, value).into_iter().flat_map(u32::to_le_bytes);
+        rig.write(at, &words(1).collect::<Vec<_>>());
+        rig.push(ch, &sem(DATA + 16, 1, 0));
+        rig.entry(ch, at | 6 << 42 | sync);
+        assert_eq!(rig.settle(), Step::Blocked);
+        rig.write(at, &words(2).collect::<Vec<_>>());
+        rig.write(DATA + 16, &[1]);
+        assert_eq!(rig.settle(), Step::Idle);
+        let held = sync != 0;
+        assert_eq!(rig.read(DATA), [1, 2][usize::from(held)]);
+        assert_eq!(rig.env.judge.caught("pushbuffer-prefetched"), !held);
+    }
+}
+
+#[test]
 fn a_blocked_channel_waits_and_others_do_not() {
     let mut rig = Rig::new();
     let (waits, other) = (rig.channel(1, CE2), rig.channel(2, CE2));
