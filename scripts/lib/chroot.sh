@@ -31,5 +31,5 @@ done
 exec chroot "$root" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 	HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" ${http_proxy:+http_proxy="$http_proxy"} \
 	${https_proxy:+https_proxy="$https_proxy"} ${no_proxy:+no_proxy="$no_proxy"} \
-	${SSL_CERT_FILE:+SSL_CERT_FILE="$SSL_CERT_FILE"} ${CARGO_HOME_INSIDE:+CARGO_HOME="$CARGO_HOME_INSIDE"} \
+	${SSL_CERT_FILE:+SSL_CERT_FILE="$SSL_CERT_FILE"} ${CARGO_HOME_INSIDE:+CARGO_HOME="$CARGO_HOME_INSIDE" CARGO_TARGET_DIR=/work/target} \
 	sh -c 'cd "$1" && shift && exec "$@"' sh "$dir" "$@"

@@ -36,7 +36,7 @@ cargo_in_root() {
 	[[ ! -e $HOME/.cargo/config.toml ]] || cp "$HOME/.cargo/config.toml" "$CACHE/model/cargo/config.toml"
 	CARGO_HOME_INSIDE=/work/cargo unshare --mount bash "$REPO/scripts/lib/chroot.sh" "$TOOLS_ROOT" \
 		"$inside/tools/testing/ghostnv" "$REPO:$inside" "$CACHE/model/cargo:/work/cargo" \
-		"$CACHE/model/target:/work/target" -- cargo "$@" --target-dir /work/target
+		"$CACHE/model/target:/work/target" -- cargo "$@"
 }
 
 # setup_nova_firmware: NOVA_FIRMWARE holds nvidia/CHIP/gsp/*.tlv.

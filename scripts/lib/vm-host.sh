@@ -55,6 +55,9 @@ start_model() {
 }
 
 start_qemu() {
+	# Sizes of the window reach the guest's init through the control port.
+	local resize=
+	[[ ! -p $run/resize ]] || { exec 9<>"$run/resize" && resize=,input-path=$run/resize; }
 	# shellcheck disable=SC2054 # QEMU's own commas
 	local args=(
 		-nodefaults -no-user-config -display none -no-reboot -L "$TOOLS_ROOT/usr/share/qemu"
@@ -64,7 +67,7 @@ start_qemu() {
 		-append "console=ttyS0 panic=-1 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 oops=panic${append:+ $append}"
 		-chardev "file,id=dmesg,path=$run/dmesg" -serial chardev:dmesg
 		-device virtio-serial-pci -device virtio-rng-pci
-		-chardev "file,id=ctl,path=$run/status" -device virtserialport,chardev=ctl,name=ghostnv.ctl
+		-chardev "file,id=ctl,path=$run/status$resize" -device virtserialport,chardev=ctl,name=ghostnv.ctl
 		-fsdev "local,id=root,path=$GUEST_ROOT,security_model=none,readonly=on,multidevs=remap"
 		-device virtio-9p-pci,fsdev=root,mount_tag=root
 		-fsdev "local,id=host,path=$PWD/host,security_model=none,readonly=on,multidevs=remap"
