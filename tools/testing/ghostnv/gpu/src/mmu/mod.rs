@@ -341,8 +341,12 @@ impl Mmu {
                 Ok((page, words)) if page == entry.page => entry.words = words,
                 fresh => {
                     entry.reported = true;
-                    let (old, now) = (entry.page.target, fresh.map(|(page, _)| page.target));
-                    let text = format!("{va:#x} below {root}: used {old:?}, tables say {now:?}");
+                    let now = fresh.map_or_else(
+                        |miss| format!("fault {:?}", miss.fault),
+                        |(page, _)| page.target.to_string(),
+                    );
+                    let used = entry.page.target;
+                    let text = format!("{va:#x} below {root}: used {used}, tables say {now}");
                     env.violation("tlb-stale", text);
                 }
             }

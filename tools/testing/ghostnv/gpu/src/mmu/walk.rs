@@ -51,6 +51,19 @@ pub enum Target {
     Sparse,
 }
 
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self::Page(phys, a) = self else { return f.write_str("sparse") };
+        write!(f, "{phys} kind {:#x}", a.kind)?;
+        let flags = [(a.privileged, "privileged"), (a.read_only, "read-only")];
+        let rest = [(a.atomic_disable, "no atomics"), (a.volatile, "volatile")];
+        for (_, name) in flags.iter().chain(&rest).filter(|(set, _)| *set) {
+            write!(f, " {name}")?;
+        }
+        Ok(())
+    }
+}
+
 /// One translated page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
