@@ -75,7 +75,7 @@ impl Driver {
         let hw = Machine::new(Chip::find("ga102").expect("ga102"), env, None);
         let mut d =
             Self { hw, gsp: Gsp::default(), write: 0, read: 0, sequence: 0, rpc_sequence: 0 };
-        d.put(LIBOS, &quads(&[0x4c4f_4749_4e49_54, SCRATCH, 0x1_0000, 0x101]));
+        d.put(LIBOS, &quads(&[0x004c_4f47_494e_4954, SCRATCH, 0x1_0000, 0x101]));
         d.put(LIBOS + 32, &quads(&[0x524d_4152_4753, RMARGS, 0x1000, 0x101]));
         d.rmargs(false);
         let ptes: Vec<u64> = (0..PAGES).map(|i| SHARED + i * 0x1000).collect();

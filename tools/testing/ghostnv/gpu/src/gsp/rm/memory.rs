@@ -37,7 +37,7 @@ impl Rm {
             return Err(Status::INVALID_CLASS);
         }
         for (i, pte) in list.chunks_exact(8).enumerate() {
-            let frame = u64_at(pte, 0).checked_mul(PAGE).unwrap_or(u64::MAX);
+            let frame = u64_at(pte, 0).saturating_mul(PAGE);
             let at = if class == LIST_SYSTEM { Phys::sys(frame) } else { Phys::vram(frame) };
             if hw.env.mem.check(at, PAGE as usize, true).is_err() {
                 hw.env.violation("dma-unmapped", format!("page {i} of memory {handle:#x}: {at}"));
