@@ -83,9 +83,11 @@ impl Channel {
     pub fn new(chip: &'static Chip, spec: ChannelSpec) -> Self {
         let on_runlist = |e: &&Engine| e.runlist == spec.runlist;
         let is_copy = |e: &&Engine| matches!(e.kind, EngineKind::Copy(_));
-        let primary = chip.engine(spec.rm_type);
+        // Subchannels and the non-stall vector are the runlist's, whichever engine RM named.
+        let primary = chip.engines.iter().find(on_runlist);
         // The engine itself if it copies; on the graphics runlist, the first GRCE.
-        let copy = primary
+        let copy = chip
+            .engine(spec.rm_type)
             .filter(|e| is_copy(e))
             .or_else(|| chip.engines.iter().filter(on_runlist).find(is_copy));
         Self {

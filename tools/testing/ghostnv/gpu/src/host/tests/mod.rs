@@ -10,8 +10,9 @@ mod order;
 use super::*;
 use crate::chip::CHIPS;
 
-/// Runlist 0's engine, and two copy engines with runlists of their own.
+/// Runlist 0's engine and its second GRCE, and two copy engines with runlists of their own.
 const GR: u32 = 1;
+const GRCE1: u32 = 10;
 const CE2: u32 = 11;
 const CE3: u32 = 12;
 

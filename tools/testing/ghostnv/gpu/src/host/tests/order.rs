@@ -148,6 +148,9 @@ fn interrupts_go_to_the_engines_vector() {
         (CE2, inc(0, 0x20, &[0]), Some(3)),
         (CE3, launch(0x40), Some(4)),
         (GR, launch(0x40), Some(1)),
+        // A channel of a GRCE is on the graphics runlist.
+        (GRCE1, inc(0, 0x20, &[0]), Some(0)),
+        (GRCE1, launch(0x40), Some(2)),
         (CE2, launch(0x6), None),
         (CE2, none.to_vec(), None),
     ];
