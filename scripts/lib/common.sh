@@ -44,18 +44,18 @@ tree_hash() {
 }
 
 # with_lock NAME COMMAND…: runs COMMAND while nobody else holds NAME. The lock ends with the
-# process, so an interrupted run leaves none.
+# process, so an interrupted run leaves none. (Neither this nor what it calls may stand before
+# && or ||: bash would ignore errors all the way down.)
 with_lock() {
-	local name=$1 fd status=0
+	local name=$1 fd
 	shift
 	exec {fd}>"$CACHE/lock/$name"
 	if ! flock -n "$fd"; then
 		note "waiting for another run that builds: $name"
 		flock "$fd"
 	fi
-	"$@" || status=$?
+	"$@"
 	exec {fd}>&-
-	return "$status"
 }
 
 # step TITLE COMMAND…: runs COMMAND with its output in a log; shows one line with the time so far;

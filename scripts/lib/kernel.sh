@@ -16,12 +16,13 @@ kernel_fragments() {
 	[[ $1 == release ]] || cat "$TOOLS_DIR/kernel/$1.config"
 }
 
-# kernel_key FLAVOUR: what the finished kernel is made of.
+# kernel_key FLAVOUR [--base-key]: what the finished kernel is made of, all of it or all but the
+# driver's own Rust files.
 kernel_key() {
 	{
 		kernel_source_version
 		kernel_fragments "$1"
-		"$REPO/scripts/graft" --key
+		"$REPO/scripts/graft" "${2:---key}"
 	} | hash_of
 }
 
@@ -42,9 +43,49 @@ build_kernel() {
 	local flavour=$1
 	[[ ! -e $KERNEL_OUT/kernel ]] || return 0
 	graft_kernel "$flavour"
-	step "kernel configuration ($flavour)" configure_kernel "$flavour"
-	step "kernel build ($flavour)" make_kernel "$flavour"
-	step "kernel install ($flavour)" publish_kernel "$flavour"
+	if only_driver_changed "$flavour"; then
+		step "driver build ($flavour)" rebuild_driver "$flavour"
+	else
+		step "kernel configuration ($flavour)" configure_kernel "$flavour"
+		step "kernel build ($flavour)" make_kernel "$flavour"
+		step "kernel install ($flavour)" publish_kernel "$flavour"
+	fi
+	# What the build directory last made, for the short way of the next time.
+	printf '%s\n' "$(kernel_key "$flavour" --base-key)" "$KERNEL_OUT" >"$(kernel_work "$flavour")/published"
+}
+
+# only_driver_changed FLAVOUR: the last finished kernel differs in the driver's Rust files only.
+only_driver_changed() {
+	local base='' last=''
+	{ read -r base && read -r last; } <"$(kernel_work "$1")/published" 2>/dev/null || return 1
+	[[ -e $last/kernel && $base == "$(kernel_key "$1" --base-key)" ]]
+}
+
+# The short way: the driver's module alone, in a copy of the last finished kernel.
+rebuild_driver() {
+	local work last tmp=$KERNEL_OUT.tmp dir=drivers/gpu/drm/ghostnv module file
+	work=$(kernel_work "$1") last=$(tail -n 1 "$(kernel_work "$1")/published")
+	in_kernel_tree "$1" make "O=/work/build-$1" LLVM=-19 "-j$JOBS" $dir/ghostnv.ko
+	rm -rf "$tmp" && cp -al "$last" "$tmp"
+	module=$(find "$tmp/modules" -path "*/$dir/ghostnv.ko")
+	[[ -n $module ]] || { echo "$last holds no ghostnv.ko" && return 1; }
+	rm "$module" "$tmp"/modules/*/modules.*
+	mkdir -p "$work/depmod/lib"
+	cp "$work/build-$1/$dir/ghostnv.ko" "$work/depmod/"
+	in_kernel_tree "$1" llvm-strip-19 --strip-debug /work/depmod/ghostnv.ko
+	cp "$work/depmod/ghostnv.ko" "$module"
+	for file in order builtin builtin.modinfo; do
+		cp "$last"/modules/*/modules.$file "$tmp"/modules/*/
+	done
+	depmod_tree "$tmp"
+	mv -T "$tmp" "$KERNEL_OUT"
+}
+
+# depmod_tree DIR: the index of DIR/modules/VERSION.
+depmod_tree() {
+	local version
+	version=$(ls "$1/modules")
+	unshare --mount bash "$REPO/scripts/lib/chroot.sh" "$TOOLS_ROOT" / "$1/modules:/work/lib/modules" -- depmod -b /work "$version"
 }
 
 # graft_kernel FLAVOUR: the working copy carries what this clone holds.
@@ -117,4 +158,7 @@ publish_kernel() {
 	cp "$build/vmlinux" "$tmp/kernel"
 	cp "$build/.config" "$tmp/config"
 	mv -T "$tmp" "$KERNEL_OUT"
+	# A few are kept; many clones and branches come and go.
+	find "$CACHE/kernel/out" -mindepth 1 -maxdepth 1 -name "$1-*" -type d -mmin +60 -printf '%T@ %p\n' | sort -rn |
+		tail -n +9 | cut -d' ' -f2- | xargs -r -d'\n' rm -rf
 }

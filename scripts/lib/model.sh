@@ -50,7 +50,7 @@ setup_nova_firmware() {
 build_nova_firmware() {
 	[[ ! -d $NOVA_FIRMWARE ]] || return 0
 	rm -rf "$NOVA_FIRMWARE.tmp" && mkdir -p "$NOVA_FIRMWARE.tmp"
-	step "firmware for nova-core" run_tool "$MODEL_BIN/ghostnv-gpu" firmware nova \
+	step "firmware for nova-core" run_tool "$GPU_BIN" firmware nova \
 		--out "$NOVA_FIRMWARE.tmp" "$GUEST_ROOT/usr/lib/firmware/nvidia"
 	mv -T "$NOVA_FIRMWARE.tmp" "$NOVA_FIRMWARE"
 }

@@ -25,8 +25,14 @@ setup_roots() {
 	local name
 	for name in "$@"; do
 		case $name in
-		tools) setup_root tools "${TOOLS_PACKAGES[@]}" && TOOLS_ROOT=$ROOT ;;
-		guest) setup_root guest "${GUEST_PACKAGES[@]}" && GUEST_ROOT=$ROOT ;;
+		tools)
+			setup_root tools "${TOOLS_PACKAGES[@]}"
+			TOOLS_ROOT=$ROOT
+			;;
+		guest)
+			setup_root guest "${GUEST_PACKAGES[@]}"
+			GUEST_ROOT=$ROOT
+			;;
 		esac
 	done
 }

@@ -15,7 +15,10 @@ setup_for_vm() {
 	setup_kernel "$flavour"
 	GPU_BIN=${GHOSTNV_GPU_BIN:-} NOVA_FIRMWARE=
 	if [[ $gpu == 1 ]]; then
-		[[ -n $GPU_BIN ]] || { setup_model && GPU_BIN=$MODEL_BIN/ghostnv-gpu; }
+		if [[ -z $GPU_BIN ]]; then
+			setup_model
+			GPU_BIN=$MODEL_BIN/ghostnv-gpu
+		fi
 		[[ -x $GPU_BIN ]] || die "GHOSTNV_GPU_BIN names no program: $GPU_BIN"
 		setup_nova_firmware
 	fi
