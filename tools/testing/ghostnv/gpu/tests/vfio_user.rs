@@ -270,7 +270,8 @@ fn errors_carry_their_number_and_the_stream_goes_on() {
 fn the_usermode_page_can_be_shared() {
     let mut c = Client::greeted(true);
     let short = c.call(5, &words(&[32, 0, 0, 0, 0, 0, 0, 0]), &[]);
-    assert_eq!((u32_at(&short.body, 0), short.fds.len()), (64, 0));
+    assert_eq!((u32_at(&short.body, 0), u32_at(&short.body, 12)), (64, 32));
+    assert_eq!((short.body.len(), short.fds.len()), (32, 0));
     let full = c.call(5, &words(&[64, 0, 0, 0, 0, 0, 0, 0]), &[]);
     assert_eq!(full.body[..16], words(&[64, 1 | 2 | 4 | 8, 0, 32]));
     assert_eq!(full.body[32..48], words(&[0x1_0001, 0, 1, 0]));

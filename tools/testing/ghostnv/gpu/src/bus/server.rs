@@ -165,9 +165,10 @@ impl Server {
             needs += SPARSE;
             flags |= REGION_MMAP | REGION_CAPS;
         }
-        // A client that has no room for the capability asks again with `needs`.
+        // A client without room for the capability asks again with `needs`. It is told where the
+        // capability would be all the same: QEMU rejects an offset of zero with the flag set.
         let whole = shared && argsz >= needs;
-        put(out, &[needs, flags, index, if whole { BASE } else { 0 }]);
+        put(out, &[needs, flags, index, if shared { BASE } else { 0 }]);
         put64(out, size);
         put64(out, 0);
         if whole {
