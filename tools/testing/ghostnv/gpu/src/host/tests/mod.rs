@@ -4,6 +4,7 @@
 
 mod copy;
 mod errors;
+mod graphics;
 mod hostile;
 mod order;
 
