@@ -29,6 +29,8 @@ const BUDGET: u64 = 30_000;
 const MOST_MESSAGES: usize = 256;
 /// Longest spin before a sleep.
 const SPIN_IDLE: Duration = Duration::from_micros(20);
+/// A sleep this short would have been better spun through: its wake-up cost as much.
+const SHORT_SLEEP: Duration = Duration::from_micros(50);
 /// The same while a channel waits for a semaphore.
 const SPIN_BLOCKED: Duration = Duration::from_micros(60);
 /// Sleep while a channel waits for a semaphore: doubles from the first to the second, ns.
@@ -194,7 +196,7 @@ impl Idle {
 
     /// A sleep ended; a short one would have been better spun through.
     fn slept(&mut self, woken: bool, time: Duration) {
-        if woken && time < SPIN_IDLE {
+        if woken && time < SHORT_SLEEP {
             self.worth = (self.worth + 1).min(Self::MOST_WORTH);
         }
     }
