@@ -31,6 +31,8 @@ pub const PAGE: u64 = 0x1000;
 /// What RMARGS says.
 #[derive(Debug, Clone)]
 pub struct Arguments {
+    /// Where it says so.
+    pub address: u64,
     /// Bus addresses of the pages of the shared memory.
     pub pages: Vec<u64>,
     /// Offset of the command queue in it.
@@ -44,14 +46,19 @@ pub struct Arguments {
 }
 
 /// Follows the LibOS arguments; what is wrong is a violation and gives `None`.
-pub fn read(env: &mut Env, libos: u64) -> Option<Arguments> {
+pub fn find(env: &mut Env, libos: u64) -> Option<Arguments> {
     let (at, size) = find_rmargs(env, libos)?;
-    let mut raw = [0; ARGUMENTS];
     if size < ARGUMENTS as u64 {
         env.violation("gsp-boot-args", format!("RMARGS has {size} bytes, needs {ARGUMENTS}"));
         return None;
     }
-    fetch(env, at, &mut raw)?;
+    read(env, at)
+}
+
+/// Reads RMARGS; what is wrong is a violation and gives `None`.
+pub fn read(env: &mut Env, address: u64) -> Option<Arguments> {
+    let mut raw = [0; ARGUMENTS];
+    fetch(env, address, &mut raw)?;
     let shared = u64_at(&raw, 0);
     let count = u32_at(&raw, 8);
     if count == 0 || count > MAX_PTES || shared % PAGE != 0 {
@@ -67,6 +74,7 @@ pub fn read(env: &mut Env, libos: u64) -> Option<Arguments> {
         return None;
     }
     Some(Arguments {
+        address,
         pages,
         command: u64_at(&raw, 16),
         message: u64_at(&raw, 24),

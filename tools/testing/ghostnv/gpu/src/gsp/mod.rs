@@ -31,6 +31,9 @@ use rm::Rm;
 
 /// GSP mailbox 0 once the core has halted after UNLOADING_GUEST_DRIVER.
 const HALTED: u32 = 0x8000_0000;
+/// Nanoseconds that RM takes to restore the GPU. The event that says so must not come at once: a
+/// driver with interrupts enabled takes it in its handler, before it begins to wait.
+const RESTORE: u64 = 100_000_000;
 /// Nanoseconds between looks at a full message ring.
 const RETRY: u64 = 1_000_000;
 /// Requests served before the bus gets its turn again.
@@ -82,6 +85,8 @@ struct Delayed {
 /// The software on the core.
 struct Core {
     queues: Queues,
+    /// Address of RMARGS.
+    rmargs: u64,
     rm: Rm,
     phase: Phase,
     delayed: Vec<Delayed>,
@@ -89,6 +94,8 @@ struct Core {
     kicked: bool,
     /// Fault: the command queue is never read.
     deaf: bool,
+    /// When RM will be back after a resume.
+    restore_at: Option<u64>,
 }
 
 impl Gsp {
@@ -103,7 +110,7 @@ impl Gsp {
             drop_objects(hw, old);
             self.core = Core::boot(hw, &info).map(Box::new);
         } else if let Some(core) = old {
-            self.core = core.resume(hw, &info);
+            self.core = Some(core.resume(hw));
         } else {
             hw.env.violation("gsp-resume", "resume arguments, but nothing was suspended");
         }
@@ -143,7 +150,7 @@ impl Gsp {
         if core.kicked && !core.deaf {
             return Some(0);
         }
-        core.delayed.iter().map(|d| d.due).chain(self.retry).min()
+        core.delayed.iter().map(|d| d.due).chain(self.retry).chain(core.restore_at).min()
     }
 
     /// The core stops (booter_unload); all RM objects are gone, unless they were suspended.
@@ -187,32 +194,37 @@ fn drop_objects(hw: &mut Machine, core: Option<Box<Core>>) {
 
 impl Core {
     fn boot(hw: &mut Machine, info: &BootInfo) -> Option<Self> {
-        let args = args::read(&mut hw.env, info.libos_args)?;
+        let args = args::find(&mut hw.env, info.libos_args)?;
         if args.old_level != 0 || args.in_pm_transition {
             let text = format!("first boot with old level {}", args.old_level);
             hw.env.violation("gsp-boot-args", text);
         }
         Some(Self {
             queues: Queues::new(&mut hw.env, &args)?,
+            rmargs: args.address,
             rm: Rm::new(hw, info)?,
             phase: Phase::Booting { system_info: false, registry: false },
             delayed: Vec::new(),
             kicked: true,
             deaf: hw.env.faults.boot(Stage::Queue),
+            restore_at: None,
         })
     }
 
     /// Continues after a suspend: RM's memory came back as it was, queue pointers included.
-    fn resume(mut self: Box<Self>, hw: &mut Machine, info: &BootInfo) -> Option<Box<Self>> {
-        let args = args::read(&mut hw.env, info.libos_args);
+    ///
+    /// LibOS does not start anew, so only RMARGS are read again, where they were.
+    fn resume(mut self: Box<Self>, hw: &mut Machine) -> Box<Self> {
+        let args = args::read(&mut hw.env, self.rmargs);
         if args.is_none_or(|a| a.old_level != rm::LEVEL_SUSPEND || !a.in_pm_transition) {
             hw.env.violation("gsp-resume", "RMARGS do not say that this is a resume");
         }
         self.deaf = hw.env.faults.boot(Stage::Queue);
         self.kicked = true;
         self.rm.resume(hw);
-        self.init_done(hw);
-        Some(self)
+        self.phase = Phase::Booting { system_info: true, registry: true };
+        self.restore_at = Some(hw.env.clock.ns() + RESTORE);
+        self
     }
 
     /// Serves requests in the order of the command queue.
@@ -257,6 +269,10 @@ impl Core {
 
     fn send_due(&mut self, hw: &mut Machine) {
         let now = hw.env.clock.ns();
+        if self.restore_at.is_some_and(|at| at <= now) {
+            self.restore_at = None;
+            self.init_done(hw);
+        }
         let (due, later) =
             std::mem::take(&mut self.delayed).into_iter().partition(|d: &Delayed| d.due <= now);
         self.delayed = later;

@@ -92,7 +92,11 @@ fn a_suspended_client_is_there_after_resume() {
     d.hw.reset();
     d.hw.gsp_falcon.start_riscv();
     d.rmargs(true);
+    d.put(super::testing::LIBOS, &[0; 64]);
     d.gsp.start(&mut d.hw, super::BootInfo { resume: true, ..info() });
+    assert_eq!(d.pop(), None);
+    while d.hw.env.clock.ns() <= d.gsp.deadline().expect("deadline") {}
+    d.gsp.step(&mut d.hw);
     assert_eq!(d.pop().map(|r| r.function), Some(0x1002));
     assert_eq!(d.pop().map(|r| r.function), Some(0x1001));
     assert_eq!(d.free(0xc1d0_0000, 0xc1d0_0000), 0);
