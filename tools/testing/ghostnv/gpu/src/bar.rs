@@ -122,7 +122,7 @@ impl Bars {
         let phys = aperture
             .filter(|_| end.is_some_and(|end| end <= PRAMIN_SIZE))
             .map(|aperture| Phys { aperture, addr: base + off })
-            .filter(|phys| env.mem.check(*phys, len, write).is_ok());
+            .filter(|phys| env.mem.check_client(*phys, len, write).is_ok());
         if phys.is_none() {
             let text = format!("base {:#010x}, offset {off:#x}+{len:#x}", self.pramin);
             env.violation("pramin-range", text);
@@ -146,7 +146,7 @@ struct Piece {
 
 /// A window in physical mode.
 fn physical(env: &mut Env, w: Window, phys: Phys, len: usize, access: Access) -> Piece {
-    if let Err(e) = env.mem.check(phys, len, access != Access::Read) {
+    if let Err(e) = env.mem.check_client(phys, len, access != Access::Read) {
         env.violation("bar-fault", format!("{w:?} in physical mode: {e}"));
         return Piece { at: Place::Nowhere, len };
     }

@@ -82,6 +82,7 @@ impl Machine {
         self.gsp_falcon = Falcon::gsp(self.chip);
         self.sec2 = Falcon::sec2(self.chip);
         self.wpr2 = Wpr2::default();
+        self.env.mem.protected = 0..0;
         self.boot = boot::State::default();
         self.mmu = Mmu::default();
         self.bars = Bars::default();

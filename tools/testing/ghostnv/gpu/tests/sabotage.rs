@@ -86,6 +86,8 @@ const CASES: &[(Sabotage, By)] = &[
     (Sabotage::NoInvalidate, Rule("tlb-stale")),
     (Sabotage::InvalidateOther, Rule("tlb-stale")),
     (Sabotage::BarUnmapped, Rule("bar-fault")),
+    (Sabotage::PteIntoWpr2, Rule("pte-target")),
+    (Sabotage::PraminIntoWpr2, Rule("pramin-range")),
     (Sabotage::PraminPastEnd, Rule("pramin-range")),
     (Sabotage::NoDoorbell, Noticed("timeout: interrupt")),
     (Sabotage::WrongToken, Noticed("timeout: interrupt")),

@@ -87,6 +87,7 @@ pub fn run(gpu: &mut Gpu, id: FalconId) {
             FalconId::Sec2 => booter::run(gpu),
         }
     }
+    gpu.hw.env.mem.protected = gpu.hw.wpr2.lo..gpu.hw.wpr2.hi;
     match id {
         FalconId::Gsp => gpu.hw.gsp_falcon.halt(),
         FalconId::Sec2 => gpu.hw.sec2.halt(),

@@ -40,7 +40,10 @@ impl Client<'_, '_> {
             Space::Virtual => self.cx.mmu.read(self.cx.env, self.root, at, buf),
             Space::Physical(aperture) => {
                 let at = Phys { aperture, addr: at };
-                self.cx.env.mem.read(at, buf).map_err(|_| physical_fault(at, Access::Read))
+                let mem = &mut self.cx.env.mem;
+                mem.check_client(at, buf.len(), false)
+                    .and_then(|()| mem.read(at, buf))
+                    .map_err(|_| physical_fault(at, Access::Read))
             }
         }
     }
@@ -51,7 +54,10 @@ impl Client<'_, '_> {
             Space::Virtual => self.cx.mmu.write(self.cx.env, self.root, at, buf),
             Space::Physical(aperture) => {
                 let at = Phys { aperture, addr: at };
-                self.cx.env.mem.write(at, buf).map_err(|_| physical_fault(at, Access::Write))
+                let mem = &mut self.cx.env.mem;
+                mem.check_client(at, buf.len(), true)
+                    .and_then(|()| mem.write(at, buf))
+                    .map_err(|_| physical_fault(at, Access::Write))
             }
         }
     }

@@ -73,6 +73,14 @@ pub enum MemError {
         /// Its length.
         len: usize,
     },
+    /// In the write-protected region, which only the firmware reaches.
+    #[error("{at}+{len:#x} is in the write-protected region")]
+    Protected {
+        /// Start of the access.
+        at: Phys,
+        /// Its length.
+        len: usize,
+    },
     /// Not mapped for DMA, or not for this direction.
     #[error("{at}+{len:#x} is not mapped for this DMA")]
     NotMapped {
@@ -94,6 +102,8 @@ pub struct Memory {
     vram: MmapRegion,
     vram_size: u64,
     maps: BTreeMap<u64, DmaMap>,
+    /// VRAM that CPU and engines cannot reach: WPR2, while it is up.
+    pub protected: std::ops::Range<u64>,
     /// Whether the card may master the bus (PCI command register); without it all DMA fails.
     pub bus_master: bool,
     /// Bytes read and written by DMA so far.
@@ -114,6 +124,7 @@ impl Memory {
             vram: region,
             vram_size: vram,
             maps: BTreeMap::new(),
+            protected: 0..0,
             bus_master: true,
             dma_read: 0,
             dma_written: 0,
@@ -205,6 +216,17 @@ impl Memory {
     /// Whether the range can be read (or written) at all.
     pub fn check(&self, at: Phys, len: usize, write: bool) -> Result<(), MemError> {
         self.pieces(at, len, write, |_, _, _| {})
+    }
+
+    /// The same for the CPU and engines, which [`Memory::protected`] keeps out.
+    pub fn check_client(&self, at: Phys, len: usize, write: bool) -> Result<(), MemError> {
+        self.check(at, len, write)?;
+        let end = at.addr.saturating_add(len as u64);
+        let inside = at.addr < self.protected.end && end > self.protected.start;
+        if at.aperture == Aperture::Vram && inside {
+            return Err(MemError::Protected { at, len });
+        }
+        Ok(())
     }
 
     /// Reads bytes.

@@ -285,11 +285,11 @@ impl Mmu {
         let whole = if inject { first } else { self.merge(env, root, va, len, access, first) };
         let write = access != Access::Read;
         let Some(phys) = whole.phys else { return Ok(whole) };
-        if env.mem.check(phys, whole.len as usize, write).is_ok() {
+        if env.mem.check_client(phys, whole.len as usize, write).is_ok() {
             return Ok(whole);
         }
         // Some page of the run is not there; if it is not the first, that is for the next call.
-        env.mem.check(phys, first.len as usize, write).map(|()| first).map_err(|e| {
+        env.mem.check_client(phys, first.len as usize, write).map(|()| first).map_err(|e| {
             env.violation("pte-target", format!("{va:#x} below {root}: {e}"));
             fault(FaultType::Region)
         })

@@ -79,6 +79,7 @@ impl Driver {
             let pte = match self.sabotage {
                 Sabotage::PteInvalid => vram(c.target + i * 0x1000) & !1,
                 Sabotage::PtePastVram => vram((1 << 36) + i * 0x1000),
+                Sabotage::PteIntoWpr2 => vram(self.wpr2() + i * 0x1000),
                 Sabotage::PteReadOnly => vram(c.target + i * 0x1000) | 1 << 6,
                 Sabotage::PteKind => vram(c.target + i * 0x1000) | 7 << 56,
                 _ => vram(c.target + i * 0x1000),
@@ -96,7 +97,16 @@ impl Driver {
         if self.does(Sabotage::PraminPastEnd) {
             self.card.vram_store(1 << 38, &[0; 4]);
         }
+        if self.does(Sabotage::PraminIntoWpr2) {
+            let at = self.wpr2();
+            self.card.vram_load(at, 4);
+        }
         Ok(())
+    }
+
+    /// Start of the write-protected region.
+    fn wpr2(&mut self) -> u64 {
+        u64::from(self.card.rd(0x1f_a824) >> 4) << 12
     }
 
     /// NV_CHANNEL_ALLOC_PARAMS.

@@ -93,6 +93,8 @@ pub enum Sabotage {
     NoInvalidate,
     InvalidateOther,
     BarUnmapped,
+    PteIntoWpr2,
+    PraminIntoWpr2,
     PraminPastEnd,
     // Channel and engine.
     NoDoorbell,
