@@ -73,9 +73,14 @@ pub struct Judge {
 const MOST_NOTES: usize = 4096;
 
 impl Judge {
+    /// Whether the allow-list explains a violation.
+    pub fn allows(&self, rule: &str, text: &str) -> bool {
+        self.allow.iter().any(|a| a.rule == rule && text.contains(&a.contains))
+    }
+
     /// Counts a violation. Units call [`super::Env::violation`], which also traces it.
     pub fn violation(&mut self, now: u64, rule: &'static str, text: String) {
-        let allowed = self.allow.iter().any(|a| a.rule == rule && text.contains(&a.contains));
+        let allowed = self.allows(rule, &text);
         let map = if allowed { &mut self.allowed } else { &mut self.violations };
         let tally = map.entry(rule).or_default();
         if self.loud && !allowed && tally.count < KEPT_TEXTS as u64 {

@@ -47,7 +47,8 @@ impl Env {
     pub fn violation(&mut self, rule: &'static str, text: impl Into<String>) {
         let text = text.into();
         let now = self.clock.ns();
-        self.trace.violation(now, rule, &text);
+        let allowed = self.judge.allows(rule, &text);
+        self.trace.violation(now, rule, &text, allowed);
         self.judge.violation(now, rule, text);
     }
 }

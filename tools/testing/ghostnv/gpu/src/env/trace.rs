@@ -69,7 +69,7 @@ pub enum Kind {
     Marker = 18,
     /// DMA totals when a marker or the end is written: b = bytes read, c = bytes written.
     Dma = 19,
-    /// Text follows (violations): a = 1 for a violation, b = length.
+    /// Text follows: a = 1 for a violation, 2 for one that the allow-list explains; b = length.
     Text = 20,
 }
 
@@ -173,10 +173,10 @@ impl Trace {
     }
 
     /// Records a violation's text.
-    pub fn violation(&mut self, now: u64, rule: &str, text: &str) {
+    pub fn violation(&mut self, now: u64, rule: &str, text: &str, allowed: bool) {
         let mut body = format!("{rule}: {text}").into_bytes();
         let len = body.len() as u64;
-        self.record(now, Kind::Text, 0, 1, len, 0);
+        self.record(now, Kind::Text, 0, 1 + u32::from(allowed), len, 0);
         body.resize(body.len().next_multiple_of(32), 0);
         if let Some(out) = &mut self.out {
             let _ = out.write_all(&body);

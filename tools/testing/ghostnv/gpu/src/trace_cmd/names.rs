@@ -99,7 +99,9 @@ const FALCON: &[(u32, &str)] = &[
     (0x119c, "BROM_ENGIDMASK"),
     (0x1210, "BROM_PARAADDR(0)"),
     (0x1240, "RISCV_CORE_SWITCH_STATUS"),
+    (0x12b4, "RISCV_IRQMASK_TU"),
     (0x1388, "RISCV_CPUCTL"),
+    (0x1528, "RISCV_IRQMASK"),
     (0x1668, "RISCV_BCR_CTRL"),
 ];
 

@@ -84,6 +84,7 @@ fn line(r: &Record) -> String {
         Kind::Marker => format!("marker {a}"),
         Kind::Dma => format!("DMA so far: {b} bytes read, {c} written"),
         Kind::Text if a == 1 => format!("VIOLATION {}", r.text),
+        Kind::Text if a == 2 => format!("violation (allowed) {}", r.text),
         Kind::Text => r.text.clone(),
     }
 }

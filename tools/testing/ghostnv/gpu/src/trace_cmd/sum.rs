@@ -74,6 +74,8 @@ pub struct Sum {
     pub faults: u64,
     /// Violations by rule.
     pub violations: BTreeMap<String, u64>,
+    /// Violations that the run's allow-list explains, by rule.
+    pub allowed: BTreeMap<String, u64>,
     /// Records that this program does not know.
     pub unknown: u64,
 }
@@ -119,9 +121,10 @@ impl Sum {
             Kind::Msi => self.msis += 1,
             Kind::TlbInvalidate => self.tlb_invalidates += 1,
             Kind::Fault => self.faults += 1,
-            Kind::Text if r.a == 1 => {
+            Kind::Text if r.a == 1 || r.a == 2 => {
                 let rule = r.text.split(':').next().unwrap_or_default();
-                count(&mut self.violations, rule.into(), |n| *n += 1);
+                let table = if r.a == 1 { &mut self.violations } else { &mut self.allowed };
+                count(table, rule.into(), |n| *n += 1);
             }
             Kind::Text | Kind::Marker | Kind::Dma => {}
         }
@@ -261,7 +264,12 @@ fn text(s: &Sum, top: usize, out: &mut impl Write) -> anyhow::Result<()> {
     for (name, n) in registers.iter().take(top) {
         writeln!(out, "    {:>10} R {:>10} W  {name}", n.reads, n.writes)?;
     }
-    let tables = [("->", &s.rpcs_to_gsp), ("<-", &s.rpcs_from_gsp), ("!!", &s.violations)];
+    let tables = [
+        ("->", &s.rpcs_to_gsp),
+        ("<-", &s.rpcs_from_gsp),
+        ("!!", &s.violations),
+        ("allowed", &s.allowed),
+    ];
     for (arrow, table) in tables {
         for (name, n) in table {
             writeln!(out, "    {n:>10} {arrow} {name}")?;

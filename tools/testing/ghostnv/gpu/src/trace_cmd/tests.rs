@@ -14,7 +14,8 @@ fn sample() -> (tempfile::Dir, PathBuf) {
     t.marker(20, 1, 1000, 0);
     t.record(30, Kind::RegWrite, 4, 0x11_0c00, 0, 0);
     t.record(40, Kind::RpcIn, 0, 76, 0x2080_0a5c, 7);
-    t.violation(45, "tlb-stale", "one\ntwo");
+    t.violation(45, "tlb-stale", "one\ntwo", false);
+    t.violation(46, "bar-fault", "known", true);
     t.marker(50, 2, 1500, 8);
     t.record(60, Kind::Doorbell, 4, 3, 0, 0);
     t.finish(70, 1600, 8);
@@ -60,6 +61,7 @@ fn sums_between_markers() {
     assert_eq!(mid.registers["GSP_QUEUE_HEAD(0)"], sum::Accesses { reads: 0, writes: 1 });
     assert_eq!(mid.rpcs_to_gsp["GSP_RM_CONTROL INTERNAL_INTR_GET_KERNEL_TABLE 0x20800a5c"], 1);
     assert_eq!(mid.violations["tlb-stale"], 1);
+    assert_eq!((mid.violations.len(), mid.allowed["bar-fault"]), (1, 1));
     let each = sums(&bytes[..], &part(None, None), true).unwrap();
     let edges: Vec<_> = each.iter().map(|s| (s.from, s.to, s.mmio.writes)).collect();
     assert_eq!(edges, [(None, Some(1), 0), (Some(1), Some(2), 1), (Some(2), None, 0)]);
@@ -84,7 +86,7 @@ fn show_filters_and_escapes() {
     assert_eq!(run(args(&["reg"], None)).lines().count(), 2);
     assert!(run(args(&[], Some("queue_head"))).ends_with("W4 110c00 GSP_QUEUE_HEAD(0) <- 0x0\n"));
     assert_eq!(run(args(&[], Some("0-ff"))).lines().count(), 1);
-    assert!(run(args(&["text"], None)).ends_with("VIOLATION tlb-stale: one\\ntwo\n"));
+    assert!(run(args(&["text"], None)).contains("VIOLATION tlb-stale: one\\ntwo\n"));
     assert!(kinds("nonsense").is_err());
 }
 
