@@ -55,6 +55,8 @@ start_model() {
 }
 
 start_qemu() {
+	# Without fast string instructions kernel and libc move words, not bytes: each byte of a
+	# `rep stosb` to a BAR would be an access of its own.
 	# Sizes of the window reach the guest's init through the control port.
 	local resize=
 	[[ ! -p $run/resize ]] || { exec 9<>"$run/resize" && resize=,input-path=$run/resize; }
@@ -62,7 +64,7 @@ start_qemu() {
 	local args=(
 		-nodefaults -no-user-config -display none -no-reboot -L "$TOOLS_ROOT/usr/share/qemu"
 		-L "$TOOLS_ROOT/usr/share/seabios" -name ghostnv -M "q35,memory-backend=ram" -accel tcg,thread=multi,tb-size=512
-		-cpu max -smp "$smp" -m "$mem" -object "memory-backend-memfd,id=ram,size=${mem}M,share=on"
+		-cpu max,-erms,-fsrm,-fsrs -smp "$smp" -m "$mem" -object "memory-backend-memfd,id=ram,size=${mem}M,share=on"
 		-kernel "$KERNEL_OUT/kernel" -initrd "$INITRD"
 		-append "console=ttyS0 panic=-1 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 oops=panic${append:+ $append}"
 		-chardev "file,id=dmesg,path=$run/dmesg" -serial chardev:dmesg
