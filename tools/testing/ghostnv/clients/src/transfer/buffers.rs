@@ -18,12 +18,14 @@ use crate::vk::{Buffer, Commands, Device, Place};
 const POOL: &[(u64, Place)] = &[
     (17 * 1024 * 1024 + 12, Place::Device),
     (6 * 1024 * 1024 + 4, Place::Device),
-    (1024 * 1024 + 60, Place::DeviceMapped),
+    (1024 * 1024 + 60, Place::Device),
     (700_004, Place::Host),
-    (70_003, Place::Device),
+    (70_003, Place::DeviceMapped),
     (4100, Place::Device),
 ];
 
+/// Largest upload through the BAR, where each access of the CPU may cost microseconds.
+const MOST_THROUGH_BAR: u64 = 128 * 1024;
 /// Operations of one submission.
 const BATCH: usize = 24;
 /// Random operations at least.
@@ -95,10 +97,11 @@ impl Work {
 
     /// Gives all buffers their first bytes, through memory mapped on either side of the bus.
     fn upload(&mut self, chain: &mut Chain, totals: &mut Totals) -> anyhow::Result<()> {
-        for (i, buffer) in self.buffers.iter().enumerate() {
-            let place = if i % 2 == 0 { Place::DeviceMapped } else { Place::Host };
+        for (buffer, bytes) in self.buffers.iter().zip(&self.shadow) {
+            let small = buffer.size() <= MOST_THROUGH_BAR;
+            let place = if small { Place::DeviceMapped } else { Place::Host };
             let staging = Buffer::new(&self.device, buffer.size(), place)?;
-            staging.write(0, &self.shadow[i])?;
+            staging.write(0, bytes)?;
             chain.submit(|commands| {
                 commands.copy(&staging, buffer, &[(0, 0, buffer.size())]);
                 commands.barrier();
