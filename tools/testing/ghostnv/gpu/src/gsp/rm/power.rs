@@ -83,9 +83,10 @@ fn toggle_scheduling(rm: &mut Rm, hw: &mut Machine, _: Key, params: &mut [u8]) -
     Ok(())
 }
 
-/// Neither GC6 nor GCOFF keeps a card that nothing suspends.
+/// GCOFF, which keeps nothing but what was saved, is always possible. GC6 would keep VRAM alive from
+/// another rail, which a desktop card does not have.
 fn gcx_prerequisite(_: &mut Rm, _: &mut Machine, _: Key, params: &mut [u8]) -> Outcome {
     put_u8(params, 0, 0);
-    put_u8(params, 1, 0);
+    put_u8(params, 1, 1);
     Ok(())
 }
