@@ -88,7 +88,7 @@ impl Channel {
         // The engine itself if it copies; on the graphics runlist, the first GRCE.
         let copy = chip
             .engine(spec.rm_type)
-            .filter(|e| is_copy(e))
+            .filter(is_copy)
             .or_else(|| chip.engines.iter().filter(on_runlist).find(is_copy));
         Self {
             scheduled: false,

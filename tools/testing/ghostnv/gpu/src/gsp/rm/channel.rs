@@ -226,10 +226,8 @@ fn channel_id(rm: &mut Rm, hw: &mut Machine, flags: u32) -> Outcome<u32> {
     } else {
         let mut taken: Vec<u32> = rm.channels().map(|c| c.chid).collect();
         taken.sort_unstable();
-        CHANNELS
-            .into_iter()
-            .find(|id| taken.binary_search(id).is_err())
-            .ok_or(Status::INSUFFICIENT_RESOURCES)?
+        let mut ids = CHANNELS;
+        ids.find(|id| taken.binary_search(id).is_err()).ok_or(Status::INSUFFICIENT_RESOURCES)?
     };
     if !CHANNELS.contains(&chid) || rm.channels().any(|c| c.chid == chid) {
         hw.env.violation("channel-id", format!("channel id {chid} is taken"));
