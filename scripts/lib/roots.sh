@@ -68,18 +68,18 @@ build_root() {
 	include=$(IFS=, && echo "$*")
 	for suite in $SUITE $SUITE-updates $SUITE-backports; do
 		echo "deb $MIRROR $suite main contrib non-free non-free-firmware"
-	done >"$tmp.sources"
+	done >"$tmp.list"
 	local options=(--variant=apt --mode=root --include="$include" --aptopt='APT::Install-Recommends "false"')
 	# A proxy that the host's apt is told to use is used here too.
 	local proxy
 	proxy=$(apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null | head -n 1)
 	[[ -z $proxy ]] || options+=(--aptopt="Acquire::http::Proxy \"$proxy\"")
-	mmdebstrap "${options[@]}" "$SUITE" "$tmp" "$tmp.sources" || {
-		rm -rf "$tmp" "$tmp.sources"
+	mmdebstrap "${options[@]}" "$SUITE" "$tmp" "$tmp.list" || {
+		rm -rf "$tmp" "$tmp.list"
 		echo "mmdebstrap failed: is there network to $MIRROR (GHOSTNV_MIRROR=… names another), and space in $CACHE?"
 		return 1
 	}
-	rm -rf "$tmp.sources" "$tmp"/var/cache/apt/archives/*.deb "$tmp"/var/lib/apt/lists/*
+	rm -rf "$tmp.list" "$tmp"/var/cache/apt/archives/*.deb "$tmp"/var/lib/apt/lists/*
 	mkdir -p "$tmp/work"
 	mv -T "$tmp" "$dir"
 }
