@@ -128,7 +128,7 @@ pub fn make(rm: &mut Rm, hw: &mut Machine, ask: &Allocation, params: &mut [u8]) 
         return bad_params(hw, format!("RAMFC {:#x}+{:#x}, {inst}", ramfc.base, ramfc.size));
     }
     let chid = channel_id(rm, hw, flags)?;
-    check_method_buffer(hw, chid, &MemoryDesc::read(params, 216));
+    check_method_buffer(hw, ask.handle, &MemoryDesc::read(params, 216));
     let privileged = flags & 1 << 5 != 0;
     let spec = ChannelSpec {
         chid,
@@ -206,14 +206,14 @@ fn extent(at: Phys, size: u64) -> Extent {
 }
 
 /// Hardware writes the fault method buffer when a fault switches a copy engine's context out.
-fn check_method_buffer(hw: &mut Machine, chid: u32, desc: &MemoryDesc) {
+fn check_method_buffer(hw: &mut Machine, handle: u32, desc: &MemoryDesc) {
     let reachable = match (desc.phys(), usize::try_from(desc.size)) {
         (Some(at), Ok(size)) if size > 0 => hw.env.mem.check(at, size, true).is_ok(),
         _ => false,
     };
     if !reachable {
         let MemoryDesc { base, size, space } = desc;
-        let text = format!("channel {chid}: {base:#x}+{size:#x} space {space}");
+        let text = format!("channel {handle:#x}: {base:#x}+{size:#x} space {space}");
         hw.env.violation("channel-method-buffer", text);
     }
 }
