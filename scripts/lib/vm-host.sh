@@ -41,7 +41,9 @@ start_model() {
 	[[ -z $vram ]] || args+=(--vram "$vram")
 	[[ -z $bar1 ]] || args+=(--bar1 "$bar1")
 	[[ $strict == 0 ]] || args+=(--strict)
-	[[ -z $allow ]] || args+=(--allow "$allow")
+	while read -r i; do
+		[[ -z $i ]] || args+=(--allow "$i")
+	done <<<"$allow"
 	[[ -z $fault ]] || args+=(--fault "$fault")
 	[[ -z $trace ]] || args+=(--trace "$trace")
 	tool "$GPU_BIN" serve "${args[@]}" </dev/null >"$run/model.log" 2>&1 &

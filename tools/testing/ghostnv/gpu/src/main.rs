@@ -94,9 +94,9 @@ struct Serve {
     /// The nvidia directory of linux-firmware; what the driver loads is compared with it.
     #[arg(long)]
     firmware: Option<PathBuf>,
-    /// Violations that are explained (TOML).
+    /// Violations that are explained (TOML); may be repeated.
     #[arg(long)]
-    allow: Option<PathBuf>,
+    allow: Vec<PathBuf>,
     /// Write the summary as JSON.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -169,11 +169,11 @@ fn card(options: &Serve) -> anyhow::Result<Gpu> {
     if let Some(path) = &options.trace {
         env.trace = Trace::to_file(path)?;
     }
-    if let Some(path) = &options.allow {
+    for path in &options.allow {
         let with = || format!("allow-list {}", path.display());
         let text = std::fs::read_to_string(path).with_context(with)?;
         let list: AllowList = toml::from_str(&text).with_context(with)?;
-        env.judge.allow = list.allow;
+        env.judge.allow.extend(list.allow);
     }
     let load = |path| FirmwareSet::load(path, options.chip);
     let firmware = options.firmware.as_deref().map(load).transpose()?;
