@@ -2,24 +2,30 @@
 
 //! GhostNV: a DRM driver for NVIDIA GPUs from Turing on.
 //!
-//! It binds to no device yet. The module exists so that the graft onto a kernel tree, the build,
-//! the lints and the test bench are in place before the driver is.
+//! The driver is a client of the firmware that runs on the GPU's own system processor (GSP-RM). The
+//! modules are the rooms of one house and data enters at the top: [`driver`] binds to the PCI
+//! function, [`gpu`] names the chip, [`firmware`] and [`vbios`] deliver the images, [`falcon`] runs
+//! them on the microcontrollers, [`mem`] divides video memory between them. A room uses only rooms
+//! below it, and register offsets stay in [`regs`].
 
-use kernel::prelude::*;
+// The boot of GSP-RM, which uses most of this, is not in yet.
+#![allow(dead_code, unused_imports)]
 
-module! {
-    type: GhostNv,
+mod bytes;
+mod driver;
+mod falcon;
+mod firmware;
+mod gpu;
+mod mem;
+mod regs;
+mod vbios;
+
+kernel::module_pci_driver! {
+    type: driver::Driver,
     name: "ghostnv",
     authors: ["GhostNV contributors"],
-    description: "GhostNV",
+    description: "DRM driver for NVIDIA GPUs that run the GSP-RM firmware",
     license: "GPL",
 }
 
-struct GhostNv;
-
-impl kernel::Module for GhostNv {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        pr_info!("loaded; binds to no device yet\n");
-        Ok(Self)
-    }
-}
+kernel::module_firmware!(firmware::ModInfo);

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Binding to the PCI function (with one `unsafe` call: the DMA mask).
+//!
+//! Every NVIDIA display function is matched by class, because what tells whether a chip is
+//! supported is in its registers, not in the 16-bit device ID of each board. A chip that is not for
+//! this driver costs one line in the log and -ENODEV, which leaves the function to others.
+
+use kernel::{
+    device::Core,
+    dma::{
+        Device as _,
+        DmaMask, //
+    },
+    pci,
+    pci::{
+        Class,
+        ClassMask,
+        Vendor, //
+    },
+    prelude::*, //
+};
+
+use crate::gpu::Gpu;
+
+/// Bus addresses that the GPUs from Turing to Ada can emit.
+const DMA_MASK: DmaMask = DmaMask::new::<47>();
+
+/// The PCI driver.
+pub(crate) struct Driver;
+
+kernel::pci_device_table!(
+    PCI_TABLE,
+    <Driver as pci::Driver>::IdInfo,
+    [
+        (
+            pci::DeviceId::from_class_and_vendor(
+                Class::DISPLAY_VGA,
+                ClassMask::ClassSubclass,
+                Vendor::NVIDIA
+            ),
+            ()
+        ),
+        (
+            pci::DeviceId::from_class_and_vendor(
+                Class::DISPLAY_3D,
+                ClassMask::ClassSubclass,
+                Vendor::NVIDIA
+            ),
+            ()
+        ),
+    ]
+);
+
+impl pci::Driver for Driver {
+    type IdInfo = ();
+    type Data<'bound> = Gpu<'bound>;
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            pdev.enable_device_mem()?;
+            // SAFETY: Nothing has allocated DMA memory for this device yet; all that will do so
+            // is created below.
+            unsafe { pdev.dma_set_mask_and_coherent(DMA_MASK)? };
+            pdev.set_master();
+            Gpu::new(pdev)
+        })
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One GPU, from the moment its registers are mapped until the driver lets go of it.
+//!
+//! Order matters twice here. On the way up the chip must be known before anything but the two
+//! identity registers is touched, and the board's own firmware must be done before video memory or
+//! a falcon is. On the way down the GSP must have stopped before the memory it uses goes away;
+//! fields are dropped in the order of their declaration, which is that order.
+
+use kernel::{
+    device::{
+        self,
+        Bound,
+        Core, //
+    },
+    io::{
+        poll::read_poll_timeout,
+        Io, //
+    },
+    pci,
+    prelude::*,
+    sync::Arc,
+    time::Delta, //
+};
+
+use crate::{
+    mem::SysmemFlush,
+    regs::{
+        self,
+        Bar0,
+        BAR0_SIZE, //
+    }, //
+};
+
+pub(crate) mod chip;
+
+use chip::{
+    Chip,
+    Identity, //
+};
+
+/// What code that talks to the hardware needs to know: whose registers, and which chip's.
+///
+/// A copy is as good as the original; it lives no longer than the binding of the device.
+#[derive(Clone, Copy)]
+pub(crate) struct Hw<'a> {
+    /// For messages, DMA memory and firmware requests.
+    pub(crate) dev: &'a device::Device<Bound>,
+    /// The registers.
+    pub(crate) bar: Bar0<'a>,
+    /// Which chip this is.
+    pub(crate) chip: &'static Chip,
+}
+
+/// A GPU that the driver is bound to.
+#[pin_data]
+pub(crate) struct Gpu<'bound> {
+    chip: &'static Chip,
+    /// Must outlive everything that lets the GPU write to system memory.
+    flush: SysmemFlush<'bound>,
+    pdev: &'bound pci::Device<Bound>,
+    bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+}
+
+impl<'bound> Gpu<'bound> {
+    /// Brings the GPU up.
+    pub(crate) fn new<'a>(
+        pdev: &'bound pci::Device<Core<'a>>,
+    ) -> Result<impl PinInit<Self, Error> + use<'bound, 'a>> {
+        let bar = pdev
+            .iomap_region_sized::<BAR0_SIZE>(0, c"ghostnv/bar0")
+            .inspect_err(|e| dev_err!(pdev, "cannot map the registers (BAR0): {e:?}\n"))?;
+        let bar = Arc::new(bar, GFP_KERNEL)?;
+        let chip = identify(pdev.as_ref(), &bar)?;
+
+        wait_for_board(pdev.as_ref(), &bar)?;
+
+        let flush = SysmemFlush::new(pdev.as_ref(), bar.clone())?;
+
+        Ok(try_pin_init!(Self {
+            chip,
+            flush,
+            pdev,
+            bar,
+        }))
+    }
+
+    /// The hardware, for as long as `self` is borrowed.
+    pub(crate) fn hw(&self) -> Hw<'_> {
+        Hw {
+            dev: self.pdev.as_ref(),
+            bar: &self.bar,
+            chip: self.chip,
+        }
+    }
+}
+
+/// Reads which chip this is, and says why when it is none for this driver.
+fn identify(dev: &device::Device, bar: Bar0<'_>) -> Result<&'static Chip> {
+    let boot_0 = bar.read(regs::chip::BOOT_0);
+
+    if boot_0.into_raw() == u32::MAX {
+        dev_err!(
+            dev,
+            "registers read all ones: the GPU is off or has left the bus\n"
+        );
+        return Err(ENODEV);
+    }
+    if boot_0.predates_fermi() {
+        dev_info!(dev, "this GPU has no GSP firmware: use nouveau\n");
+        return Err(ENODEV);
+    }
+
+    let boot_42 = bar.read(regs::chip::BOOT_42);
+    let id = boot_42.chip_id();
+
+    match chip::identify(id) {
+        Identity::Supported(chip) => {
+            dev_info!(
+                dev,
+                "NVIDIA {} revision {:x}.{:x}\n",
+                chip.label,
+                boot_42.major_revision().get(),
+                boot_42.minor_revision().get()
+            );
+            Ok(chip)
+        }
+        Identity::TooOld => {
+            dev_info!(dev, "chip {id:#x} has no GSP firmware: use nouveau\n");
+            Err(ENODEV)
+        }
+        Identity::NotYet => {
+            dev_info!(dev, "chip {id:#x} is not supported yet\n");
+            Err(ENODEV)
+        }
+    }
+}
+
+/// Waits until the firmware in the VBIOS (GFW) has initialised memory and clocks.
+///
+/// It starts with the board's power and is usually long done; after a hot reset it is not.
+fn wait_for_board(dev: &device::Device, bar: Bar0<'_>) -> Result {
+    /// As long as NVIDIA's own driver allows (`gpuWaitForGfwBootComplete_TU102`).
+    const LIMIT: Delta = Delta::from_secs(4);
+    const PERIOD: Delta = Delta::from_millis(1);
+
+    read_poll_timeout(
+        || {
+            // The progress is readable only once its protection has been lowered.
+            Ok(
+                if bar.read(regs::chip::GFW_BOOT_PRIV_LEVEL_MASK).read_level0() {
+                    bar.read(regs::chip::GFW_BOOT).progress()
+                } else {
+                    0
+                },
+            )
+        },
+        |progress| *progress == 0xff,
+        PERIOD,
+        LIMIT,
+    )
+    .map(|_| ())
+    .inspect_err(|_| {
+        dev_err!(
+            dev,
+            "the board's firmware (GFW) did not finish within 4 s: progress {:#x}\n",
+            bar.read(regs::chip::GFW_BOOT).progress()
+        )
+    })
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table of chips.
+//!
+//! A line says what is particular to one chip; everything that chips of a generation share is in
+//! the [`Hal`] the line points at. Supporting a further chip of a known generation is one line here
+//! and nothing anywhere else.
+
+use kernel::prelude::*;
+
+use crate::{
+    falcon,
+    mem,
+    regs::falcon::{
+        Gsp,
+        Sec2, //
+    }, //
+};
+
+/// What differs between generations, one implementation a unit.
+pub(crate) struct Hal {
+    /// The falcon in GSP.
+    pub(crate) gsp: &'static dyn falcon::Hal<Gsp>,
+    /// The falcon in SEC2.
+    pub(crate) sec2: &'static dyn falcon::Hal<Sec2>,
+    /// Video memory.
+    pub(crate) memory: &'static dyn mem::Hal,
+    /// What GSP-RM's operating system on this generation needs of video memory.
+    pub(crate) heap: &'static mem::HeapRule,
+    /// How the booter image is laid out, and who loads FWSEC.
+    pub(crate) images: Images,
+}
+
+/// How signed images reach a falcon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Images {
+    /// The host writes code and data; an unsigned part starts the signed one, and a small loader
+    /// (`gen_bootloader`) fetches FWSEC.
+    Loader,
+    /// The falcon's boot ROM verifies and starts the signed part itself.
+    BootRom,
+}
+
+/// One chip.
+pub(crate) struct Chip {
+    /// Number in `BOOT_42`.
+    pub(crate) id: u16,
+    /// Name for people.
+    pub(crate) label: &'static str,
+    /// Directory of its firmware below `nvidia/`.
+    pub(crate) directory: &'static str,
+    /// Section of the GSP-RM file that holds the signature for this chip.
+    pub(crate) signature: &'static str,
+    /// What it shares with its generation.
+    pub(crate) hal: &'static Hal,
+}
+
+impl Chip {
+    const fn new(
+        id: u16,
+        label: &'static str,
+        directory: &'static str,
+        signature: &'static str,
+        hal: &'static Hal,
+    ) -> Self {
+        Self {
+            id,
+            label,
+            directory,
+            signature,
+            hal,
+        }
+    }
+}
+
+static TURING: Hal = Hal {
+    gsp: &falcon::Tu102,
+    sec2: &falcon::Tu102,
+    memory: &mem::Tu102,
+    heap: &mem::HeapRule::LIBOS2,
+    images: Images::Loader,
+};
+
+static AMPERE: Hal = Hal {
+    gsp: &falcon::Ga102,
+    sec2: &falcon::Ga102,
+    memory: &mem::Ga102,
+    heap: &mem::HeapRule::LIBOS3,
+    images: Images::BootRom,
+};
+
+/// Every supported chip.
+pub(crate) static CHIPS: &[Chip] = &[
+    Chip::new(0x162, "TU102", "tu102", ".fwsignature_tu10x", &TURING),
+    Chip::new(0x164, "TU104", "tu104", ".fwsignature_tu10x", &TURING),
+    Chip::new(0x166, "TU106", "tu106", ".fwsignature_tu10x", &TURING),
+    Chip::new(0x167, "TU117", "tu117", ".fwsignature_tu11x", &TURING),
+    Chip::new(0x168, "TU116", "tu116", ".fwsignature_tu11x", &TURING),
+    Chip::new(0x172, "GA102", "ga102", ".fwsignature_ga10x", &AMPERE),
+    Chip::new(0x173, "GA103", "ga103", ".fwsignature_ga10x", &AMPERE),
+    Chip::new(0x174, "GA104", "ga104", ".fwsignature_ga10x", &AMPERE),
+    Chip::new(0x176, "GA106", "ga106", ".fwsignature_ga10x", &AMPERE),
+    Chip::new(0x177, "GA107", "ga107", ".fwsignature_ga10x", &AMPERE),
+    // Ada's GSP, SEC2 and memory controller are driven exactly as GA102's.
+    Chip::new(0x192, "AD102", "ad102", ".fwsignature_ad10x", &AMPERE),
+    Chip::new(0x193, "AD103", "ad103", ".fwsignature_ad10x", &AMPERE),
+    Chip::new(0x194, "AD104", "ad104", ".fwsignature_ad10x", &AMPERE),
+    Chip::new(0x196, "AD106", "ad106", ".fwsignature_ad10x", &AMPERE),
+    Chip::new(0x197, "AD107", "ad107", ".fwsignature_ad10x", &AMPERE),
+];
+
+/// What a chip number means to this driver.
+pub(crate) enum Identity {
+    /// It can be driven.
+    Supported(&'static Chip),
+    /// Its generation had no GSP-RM firmware yet.
+    TooOld,
+    /// Its generation boots in a way that the driver does not know yet.
+    NotYet,
+}
+
+/// Looks a chip number up.
+pub(crate) fn identify(id: u16) -> Identity {
+    /// The first chip with GSP-RM firmware.
+    const TU102: u16 = 0x162;
+
+    match CHIPS.iter().find(|chip| chip.id == id) {
+        Some(chip) => Identity::Supported(chip),
+        None if id < TU102 => Identity::TooOld,
+        None => Identity::NotYet,
+    }
+}
+
+#[kunit_tests(ghostnv_chip)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations() {
+        // GP102, GV100.
+        assert!(matches!(identify(0x132), Identity::TooOld));
+        assert!(matches!(identify(0x140), Identity::TooOld));
+        // GA100, GH100, GB202.
+        assert!(matches!(identify(0x170), Identity::NotYet));
+        assert!(matches!(identify(0x180), Identity::NotYet));
+        assert!(matches!(identify(0x1b2), Identity::NotYet));
+        assert!(matches!(identify(0x162), Identity::Supported(_)));
+    }
+
+    #[test]
+    fn table_is_sorted_and_unique() {
+        assert!(CHIPS.windows(2).all(|pair| pair[0].id < pair[1].id));
+    }
+}
