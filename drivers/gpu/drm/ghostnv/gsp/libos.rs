@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What LibOS, the kernel below GSP-RM, finds in its mailboxes: memory regions by name.
+//!
+//! `LOGINIT`, `LOGINTR` and `LOGRM` are rings into which the firmware's tasks log; they begin with
+//! a put pointer, followed by the bus addresses of their own pages. `RMARGS` says where the queues
+//! are. LibOS looks regions up by name, so their order means nothing.
+//!
+//! Facts: open-gpu-kernel-modules 570.144, `libos_init_args.h` and `kernel_gsp.c`
+//! (`kgspSetupLibosInitArgs_IMPL`, `_kgspInitLibosLoggingStructures`).
+
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::{
+        Coherent,
+        CoherentBox,
+        DmaAddress, //
+    },
+    prelude::*,
+};
+
+use super::{
+    abi::{
+        queue,
+        LibosRegion,
+        RmArguments,
+        GSP_PAGE_SIZE,
+        LIBOS_KIND_CONTIGUOUS,
+        LIBOS_LOCATION_SYSMEM, //
+    },
+    queue::SharedMemory,
+};
+
+/// Bytes of a log.
+const LOG_SIZE: usize = 16 * GSP_PAGE_SIZE;
+
+/// A region's name as a number: its first character is the most significant used byte.
+const fn id(name: &[u8]) -> u64 {
+    let mut id = 0;
+    let mut rest = name;
+    while let [first, tail @ ..] = rest {
+        id = id << 8 | *first as u64;
+        rest = tail;
+    }
+    id
+}
+
+fn region(name: &[u8], address: DmaAddress, size: usize) -> Result<LibosRegion> {
+    Ok(LibosRegion {
+        id: id(name),
+        address,
+        size: u64::try_from(size)?,
+        kind: LIBOS_KIND_CONTIGUOUS,
+        location: LIBOS_LOCATION_SYSMEM,
+        ..Default::default()
+    })
+}
+
+/// Allocates memory of whole pages that starts with `bytes`.
+pub(super) fn share(dev: &Device<Bound>, bytes: &[u8]) -> Result<Coherent<[u8]>> {
+    let size = bytes.len().max(1).next_multiple_of(GSP_PAGE_SIZE);
+    let mut memory = CoherentBox::<[u8]>::zeroed_slice(dev, size, GFP_KERNEL)?;
+    memory
+        .get_mut(..bytes.len())
+        .ok_or(EINVAL)?
+        .copy_from_slice(bytes);
+    Ok(memory.into())
+}
+
+/// The start of a log at bus address `base`: no put pointer yet, then its pages' addresses.
+fn log_header(base: u64) -> Result<KVec<u8>> {
+    let mut header = KVec::new();
+    header.extend_from_slice(&0u64.to_le_bytes(), GFP_KERNEL)?;
+    for page in 0..LOG_SIZE / GSP_PAGE_SIZE {
+        let address = base
+            .checked_add(u64::try_from(page * GSP_PAGE_SIZE)?)
+            .ok_or(EOVERFLOW)?;
+        header.extend_from_slice(&address.to_le_bytes(), GFP_KERNEL)?;
+    }
+    Ok(header)
+}
+
+fn log(dev: &Device<Bound>) -> Result<Coherent<[u8]>> {
+    let memory = Coherent::<u8>::zeroed_slice(dev, LOG_SIZE, GFP_KERNEL)?;
+    let header = log_header(memory.dma_address())?;
+    let end = header.len();
+    kernel::io::Io::copy_from_slice(kernel::io::io_project!(memory, [try: ..end]), &header);
+    Ok(memory)
+}
+
+/// The regions, and the memory they name.
+pub(crate) struct Arguments {
+    regions: Coherent<[u8]>,
+    _rm_arguments: Coherent<[u8]>,
+    _logs: [Coherent<[u8]>; 3],
+}
+
+impl Arguments {
+    /// Arguments for a first boot, with queues at bus address `queues`.
+    pub(crate) fn new(dev: &Device<Bound>, queues: DmaAddress) -> Result<Self> {
+        let rm = RmArguments {
+            queue_memory: queues,
+            queue_page_count: u32::try_from(SharedMemory::PAGES)?,
+            command_queue_offset: u64::try_from(queue::COMMAND)?,
+            message_queue_offset: u64::try_from(queue::MESSAGE)?,
+            stack_in_dmem: 1,
+            ..Default::default()
+        };
+        let rm_arguments = share(dev, rm.as_bytes())?;
+        let logs = [log(dev)?, log(dev)?, log(dev)?];
+        let [init, intr, rm] = &logs;
+        let regions = [
+            region(b"LOGINIT", init.dma_address(), LOG_SIZE)?,
+            region(b"LOGINTR", intr.dma_address(), LOG_SIZE)?,
+            region(b"LOGRM", rm.dma_address(), LOG_SIZE)?,
+            region(b"RMARGS", rm_arguments.dma_address(), GSP_PAGE_SIZE)?,
+        ];
+        Ok(Self {
+            regions: share(dev, regions.as_bytes())?,
+            _rm_arguments: rm_arguments,
+            _logs: logs,
+        })
+    }
+
+    /// The two mailboxes that LibOS looks into.
+    pub(crate) fn mailboxes(&self) -> (u32, u32) {
+        super::boot::halves(self.regions.dma_address())
+    }
+}
+
+#[kunit_tests(ghostnv_gsp_libos)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_numbers() {
+        assert_eq!(id(b"RMARGS"), 0x524d_4152_4753);
+        assert_eq!(id(b"LOGINIT"), 0x004c_4f47_494e_4954);
+        assert_eq!(id(b""), 0);
+    }
+
+    #[test]
+    fn logs_name_their_pages() -> Result {
+        let header = log_header(0x12_3000)?;
+        assert_eq!(header.len(), 8 + 16 * 8);
+        assert_eq!(&header[..8], &[0; 8]);
+        assert_eq!(&header[8..16], &0x12_3000u64.to_le_bytes());
+        assert_eq!(&header[128..], &0x13_2000u64.to_le_bytes());
+        assert!(log_header(u64::MAX - 4095).is_err());
+        Ok(())
+    }
+}

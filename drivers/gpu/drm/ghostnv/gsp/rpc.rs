@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Calls to the firmware.
+//!
+//! A call is a type: its function number, its name for messages, its deadline, how its request is
+//! written and what its reply means. One call is under way at a time. Its caller sleeps until an
+//! interrupt of the GSP, looks at the message ring, hands events to whoever they concern and takes
+//! the reply. A call that gets no reply by its deadline is named in the log and ends the
+//! conversation: the reply might still come and be taken for another call's, and a firmware that
+//! stopped answering does not start again.
+
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    new_mutex, pci,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+};
+
+use crate::{
+    gpu::{
+        chip::Chip,
+        Hw, //
+    },
+    regs::BAR0_SIZE, //
+};
+
+use super::{
+    abi::function,
+    doorbell,
+    events::Event,
+    queue::{
+        Rings,
+        SharedMemory,
+        Taken, //
+    },
+    signal::Signal,
+    wire, //
+};
+
+/// A request without a reply.
+pub(crate) trait Notice {
+    const FUNCTION: u32;
+    const NAME: &'static str;
+
+    /// Writes the payload.
+    fn encode(&self, out: &mut KVVec<u8>) -> Result;
+}
+
+/// A request with a reply.
+pub(crate) trait Call {
+    const FUNCTION: u32;
+    const NAME: &'static str;
+    /// Most bytes of payload that a reply may have.
+    const REPLY_MAX: usize;
+    /// How long the firmware may take.
+    const DEADLINE: Delta = Delta::from_secs(5);
+    type Reply;
+
+    /// Writes the payload.
+    fn encode(&self, out: &mut KVVec<u8>) -> Result;
+    /// Reads the reply's payload, which may be anything.
+    fn decode(payload: &[u8]) -> Result<Self::Reply>;
+}
+
+/// How long the firmware may take to make room in the command ring.
+const SPACE_DEADLINE: Delta = Delta::from_secs(4);
+
+/// How often a waiter looks by itself, should an interrupt get lost.
+const LOST_INTERRUPT: Delta = Delta::from_millis(500);
+
+struct Inner {
+    rings: Rings<SharedMemory>,
+    /// Calls made so far.
+    calls: u32,
+    /// Buffers, kept so that a call allocates nothing.
+    request: KVVec<u8>,
+    outgoing: KVVec<u8>,
+    incoming: KVVec<u8>,
+    reply: KVVec<u8>,
+    /// Messages that come while nobody calls go to the log. During boot they wait.
+    open: bool,
+    /// A call was not answered.
+    dead: bool,
+}
+
+/// The conversation with the firmware.
+///
+/// Shared by those who call and by the interrupt thread, which handles events that come while
+/// nobody calls. The mutex orders calls; the memory of the rings lives as long as the link.
+#[pin_data]
+pub(crate) struct Link<'bound> {
+    dev: &'bound Device<Bound>,
+    bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+    chip: &'static Chip,
+    #[pin]
+    signal: Signal,
+    #[pin]
+    inner: Mutex<Inner>,
+}
+
+/// What a look at one message came to.
+pub(crate) enum Step<R> {
+    /// What was waited for.
+    Done(R),
+    /// The caller's, but not all of it.
+    More,
+    /// Not for the caller.
+    Other,
+}
+
+impl<'bound> Link<'bound> {
+    /// Rings that the firmware has not seen yet.
+    pub(crate) fn new(
+        dev: &'bound Device<Bound>,
+        bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+        chip: &'static Chip,
+    ) -> Result<impl PinInit<Self, Error> + use<'bound>> {
+        let inner = Inner {
+            rings: Rings::new(SharedMemory::new(dev)?)?,
+            calls: 0,
+            request: KVVec::new(),
+            outgoing: KVVec::new(),
+            incoming: KVVec::new(),
+            reply: KVVec::new(),
+            open: false,
+            dead: false,
+        };
+        Ok(try_pin_init!(Self {
+            dev,
+            bar,
+            chip,
+            signal <- Signal::new(),
+            inner <- new_mutex!(inner),
+        }))
+    }
+
+    /// Registers and chip.
+    pub(crate) fn hw(&self) -> Hw<'_> {
+        Hw {
+            dev: self.dev,
+            bar: &self.bar,
+            chip: self.chip,
+        }
+    }
+
+    /// What the interrupt handler raises.
+    pub(crate) fn signal(&self) -> &Signal {
+        &self.signal
+    }
+
+    /// Bus address of the rings' memory.
+    pub(crate) fn queue_address(&self) -> u64 {
+        self.inner.lock().rings.memory().dma_address()
+    }
+
+    /// Whether calls are still answered.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.inner.lock().dead
+    }
+
+    /// Sends a request that has no reply.
+    pub(crate) fn send<N: Notice>(&self, notice: &N) -> Result {
+        let mut inner = self.inner.lock();
+        inner.request.clear();
+        notice.encode(&mut inner.request)?;
+        self.post(&mut inner, N::FUNCTION, N::NAME)
+    }
+
+    /// Makes a call and waits for its reply.
+    pub(crate) fn call<C: Call>(&self, call: &C) -> Result<C::Reply> {
+        let mut inner = self.inner.lock();
+        inner.request.clear();
+        call.encode(&mut inner.request)?;
+        self.post(&mut inner, C::FUNCTION, C::NAME)?;
+
+        inner.reply.clear();
+        // Whether all of the reply so far says that more of it follows.
+        let mut started = false;
+        self.wait(&mut inner, C::NAME, C::DEADLINE, |message, reply| {
+            let expected = if started {
+                function::CONTINUATION_RECORD
+            } else {
+                C::FUNCTION
+            };
+            if message.function != expected {
+                return Ok(Step::Other);
+            }
+            if message.result != 0 {
+                dev_err!(self.dev, "GSP: {} failed: {:#x}\n", C::NAME, message.result);
+                return Err(EIO);
+            }
+            let total = reply.len().checked_add(message.payload.len()).ok_or(EIO)?;
+            if total > C::REPLY_MAX {
+                dev_err!(
+                    self.dev,
+                    "GSP: reply to {} has {total} bytes or more\n",
+                    C::NAME
+                );
+                return Err(EIO);
+            }
+            reply.extend_from_slice(message.payload, GFP_KERNEL)?;
+            started = true;
+            // A full message is continued, unless nothing is left to say.
+            Ok(
+                if message.payload.len() < wire::PAYLOAD_MAX || total == C::REPLY_MAX {
+                    Step::Done(())
+                } else {
+                    Step::More
+                },
+            )
+        })?;
+        C::decode(&inner.reply)
+            .inspect_err(|_| dev_err!(self.dev, "GSP: malformed reply to {}\n", C::NAME))
+    }
+
+    /// Waits for an event; `handle` gets each one and says what it was.
+    pub(crate) fn wait_for_event(
+        &self,
+        name: &'static str,
+        deadline: Delta,
+        mut handle: impl FnMut(&Event<'_>) -> Result<Step<()>>,
+    ) -> Result {
+        let mut inner = self.inner.lock();
+        self.wait(
+            &mut inner,
+            name,
+            deadline,
+            |message, _| match Event::parse(message)? {
+                None => Ok(Step::Other),
+                Some(event) => handle(&event),
+            },
+        )
+    }
+
+    /// Lets the interrupt's thread handle what comes while nobody calls.
+    pub(crate) fn open(&self) {
+        self.inner.lock().open = true;
+        self.drain();
+    }
+
+    /// Handles what has come while nobody called. Called by the interrupt's thread.
+    pub(crate) fn drain(&self) {
+        let mut inner = self.inner.lock();
+        while inner.open && !inner.dead {
+            match self.next(&mut inner) {
+                Ok(true) => self.unclaimed(&inner.incoming),
+                Ok(false) => break,
+                Err(_) => inner.dead = true,
+            }
+        }
+    }
+
+    /// Puts a request into the ring and rings.
+    fn post(&self, inner: &mut Inner, function: u32, name: &'static str) -> Result {
+        if inner.dead {
+            return Err(ENODEV);
+        }
+        let Inner {
+            rings,
+            request,
+            outgoing,
+            calls,
+            ..
+        } = inner;
+        for (function, piece) in wire::pieces(function, request) {
+            wire::encode(outgoing, rings.next_sequence(), *calls, function, piece)?;
+            let start: Instant<Monotonic> = Instant::now();
+            let listener = self.signal.listen();
+            loop {
+                let seen = listener.seen();
+                match rings.put(outgoing) {
+                    Err(EAGAIN) if start.elapsed() < SPACE_DEADLINE => {
+                        // The firmware does not interrupt for space it made; short naps, then.
+                        listener.wait(seen, Delta::from_millis(1));
+                    }
+                    result => break result,
+                }
+            }
+            .inspect_err(|e| {
+                dev_err!(
+                    self.dev,
+                    "GSP: no room in the command queue for {name}: {e:?}\n"
+                )
+            })?;
+            doorbell(self.hw());
+        }
+        *calls = calls.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Takes the next good message into `incoming`.
+    fn next(&self, inner: &mut Inner) -> Result<bool> {
+        loop {
+            match inner.rings.take(&mut inner.incoming) {
+                Ok(Taken::Message) => return Ok(true),
+                Ok(Taken::Nothing) => return Ok(false),
+                Ok(Taken::Bad(why)) => dev_err!(self.dev, "GSP: message dropped: {why:?}\n"),
+                Err(e) => {
+                    dev_err!(self.dev, "GSP: message queue is broken: {e:?}\n");
+                    return Err(e);
+                }
+            }
+        }
+    }
+
+    /// Deals with a message that no caller asked for.
+    fn unclaimed(&self, bytes: &[u8]) {
+        let Ok(message) = wire::decode(bytes) else {
+            return;
+        };
+        match Event::parse(&message) {
+            Ok(Some(event)) => event.log(self.dev),
+            Ok(None) => dev_warn!(
+                self.dev,
+                "GSP: reply to function {} that nobody waits for\n",
+                message.function
+            ),
+            Err(_) => dev_err!(self.dev, "GSP: malformed event {:#x}\n", message.function),
+        }
+    }
+
+    /// Takes messages until `accept` is satisfied.
+    fn wait<R>(
+        &self,
+        inner: &mut Inner,
+        name: &'static str,
+        deadline: Delta,
+        mut accept: impl FnMut(&wire::Message<'_>, &mut KVVec<u8>) -> Result<Step<R>>,
+    ) -> Result<R> {
+        let start: Instant<Monotonic> = Instant::now();
+        let listener = self.signal.listen();
+        loop {
+            let seen = listener.seen();
+            while self.next(inner).inspect_err(|_| {
+                dev_err!(self.dev, "GSP: gave up on {name}\n");
+            })? {
+                let message = wire::decode(&inner.incoming)?;
+                match accept(&message, &mut inner.reply)? {
+                    Step::Done(result) => return Ok(result),
+                    Step::More => (),
+                    Step::Other => self.unclaimed(&inner.incoming),
+                }
+            }
+            if start.elapsed() >= deadline {
+                inner.dead = true;
+                dev_err!(
+                    self.dev,
+                    "GSP: no {name} within {} ms\n",
+                    deadline.as_millis()
+                );
+                return Err(ETIMEDOUT);
+            }
+            listener.wait(seen, LOST_INTERRUPT);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The CPU sequencer: register programs that the firmware has the CPU run during boot.
+//!
+//! Some registers are out of the GSP's reach until the CPU has stepped in, so GSP-RM sends a list
+//! of writes, polls and core controls and waits. The list is words: a command, then its operands.
+//! The whole program is decoded before its first command is run, so that a malformed one changes
+//! nothing.
+//!
+//! Facts: open-gpu-kernel-modules 570.144, `rmgspseq.h` and `kernel_gsp.c`
+//! (`kgspExecuteSequencerBuffer_IMPL`), where the count of used words is an index into the words.
+
+use kernel::{
+    io::{
+        poll::read_poll_timeout,
+        Io, //
+    },
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+};
+
+use crate::gpu::Hw;
+
+use super::abi::{
+    sequencer as op,
+    SequencerHeader, //
+};
+
+/// Registers that a program may save for the firmware.
+const SAVED_REGISTERS: usize = 8;
+
+/// Longest delay and poll that a program may ask for.
+const LIMIT_US: u32 = 5_000_000;
+
+/// One command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Write {
+        register: u32,
+        value: u32,
+    },
+    Modify {
+        register: u32,
+        mask: u32,
+        value: u32,
+    },
+    Poll {
+        register: u32,
+        mask: u32,
+        value: u32,
+        timeout_us: u32,
+        error: u32,
+    },
+    Delay {
+        microseconds: u32,
+    },
+    Store {
+        register: u32,
+        index: usize,
+    },
+    CoreReset,
+    CoreStart,
+    CoreWaitForHalt,
+    CoreResume,
+}
+
+/// A program whose header has been checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Program<'a> {
+    words: &'a [u8],
+}
+
+/// Takes one word off the front.
+fn word(words: &mut &[u8]) -> Result<u32> {
+    let (word, rest) = words.split_first_chunk::<4>().ok_or(EIO)?;
+    *words = rest;
+    Ok(u32::from_le_bytes(*word))
+}
+
+impl<'a> Program<'a> {
+    /// Checks that the words in use are there.
+    pub(crate) fn parse(payload: &'a [u8]) -> Result<Self> {
+        let (header, words) = SequencerHeader::read_from_prefix(payload).map_err(|_| EIO)?;
+        let used = usize::try_from(header.used_words)?;
+        if header.used_words > header.buffer_words {
+            return Err(EIO);
+        }
+        let bytes = used.checked_mul(size_of::<u32>()).ok_or(EIO)?;
+        Ok(Self {
+            words: words.get(..bytes).ok_or(EIO)?,
+        })
+    }
+
+    /// Decodes the commands, in order; ends after the first error.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = Result<Command>> + 'a {
+        let mut words = self.words;
+        core::iter::from_fn(move || {
+            if words.is_empty() {
+                return None;
+            }
+            let command = Self::command(&mut words);
+            if command.is_err() {
+                words = &[];
+            }
+            Some(command)
+        })
+    }
+
+    fn command(words: &mut &[u8]) -> Result<Command> {
+        Ok(match word(words)? {
+            op::REG_WRITE => Command::Write {
+                register: word(words)?,
+                value: word(words)?,
+            },
+            op::REG_MODIFY => Command::Modify {
+                register: word(words)?,
+                mask: word(words)?,
+                value: word(words)?,
+            },
+            op::REG_POLL => Command::Poll {
+                register: word(words)?,
+                mask: word(words)?,
+                value: word(words)?,
+                timeout_us: word(words)?,
+                error: word(words)?,
+            },
+            op::DELAY_US => Command::Delay {
+                microseconds: word(words)?,
+            },
+            op::REG_STORE => Command::Store {
+                register: word(words)?,
+                index: usize::try_from(word(words)?)
+                    .ok()
+                    .filter(|index| *index < SAVED_REGISTERS)
+                    .ok_or(EIO)?,
+            },
+            op::CORE_RESET => Command::CoreReset,
+            op::CORE_START => Command::CoreStart,
+            op::CORE_WAIT_FOR_HALT => Command::CoreWaitForHalt,
+            op::CORE_RESUME => Command::CoreResume,
+            _ => return Err(EIO),
+        })
+    }
+}
+
+/// What a program does to the GSP's core.
+pub(crate) trait Core {
+    fn reset(&mut self) -> Result;
+    fn start(&mut self) -> Result;
+    fn wait_for_halt(&mut self) -> Result;
+    fn resume(&mut self) -> Result;
+}
+
+/// Runs a program.
+pub(crate) fn run(program: &Program<'_>, hw: Hw<'_>, core: &mut impl Core) -> Result {
+    for command in program.commands() {
+        command.inspect_err(|_| dev_err!(hw.dev, "GSP: malformed register program\n"))?;
+    }
+    for (index, command) in program.commands().enumerate() {
+        let command = command?;
+        execute(command, hw, core).inspect_err(|e| {
+            dev_err!(
+                hw.dev,
+                "GSP: register program failed at command {index}, {command:x?}: {e:?}\n"
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn execute(command: Command, hw: Hw<'_>, core: &mut impl Core) -> Result {
+    let bar = hw.bar;
+    match command {
+        Command::Write { register, value } => bar.try_write32(value, usize::try_from(register)?),
+        Command::Modify {
+            register,
+            mask,
+            value,
+        } => {
+            let register = usize::try_from(register)?;
+            let old = bar.try_read32(register)?;
+            bar.try_write32(old & !mask | value, register)
+        }
+        Command::Poll {
+            register,
+            mask,
+            value,
+            timeout_us,
+            error,
+        } => {
+            let register = usize::try_from(register)?;
+            let limit = Delta::from_micros(i64::from(timeout_us.min(LIMIT_US)));
+            read_poll_timeout(
+                || bar.try_read32(register),
+                |got| got & mask == value,
+                Delta::from_micros(10),
+                limit,
+            )
+            .map(|_| ())
+            .inspect_err(|_| dev_err!(hw.dev, "GSP: register poll failed, error {error:#x}\n"))
+        }
+        Command::Delay { microseconds } => {
+            // The firmware asks for a duration; there is nothing else to wait for.
+            fsleep(Delta::from_micros(i64::from(microseconds.min(LIMIT_US))));
+            Ok(())
+        }
+        // The saved value goes nowhere that a 570 firmware reads; the access is what counts.
+        Command::Store { register, .. } => bar.try_read32(usize::try_from(register)?).map(|_| ()),
+        Command::CoreReset => core.reset(),
+        Command::CoreStart => core.start(),
+        Command::CoreWaitForHalt => core.wait_for_halt(),
+        Command::CoreResume => core.resume(),
+    }
+}
+
+#[kunit_tests(ghostnv_gsp_sequencer)]
+mod tests {
+    use super::*;
+
+    /// A payload: the count of used words, and the words.
+    fn payload(used: u32, words: &[u32]) -> KVec<u8> {
+        let header = SequencerHeader {
+            buffer_words: words.len() as u32,
+            used_words: used,
+            ..Default::default()
+        };
+        let mut out = KVec::new();
+        let _ = out.extend_from_slice(header.as_bytes(), GFP_KERNEL);
+        for word in words {
+            let _ = out.extend_from_slice(&word.to_le_bytes(), GFP_KERNEL);
+        }
+        out
+    }
+
+    #[test]
+    fn commands_are_decoded_in_order() -> Result {
+        let bytes = payload(10, &[0, 0x10, 1, 3, 50, 4, 0x20, 7, 5, 8]);
+        let program = Program::parse(&bytes)?;
+        let mut commands = program.commands();
+        let mut expect = |command| {
+            assert_eq!(commands.next(), Some(Ok(command)));
+        };
+        expect(Command::Write {
+            register: 0x10,
+            value: 1,
+        });
+        expect(Command::Delay { microseconds: 50 });
+        expect(Command::Store {
+            register: 0x20,
+            index: 7,
+        });
+        expect(Command::CoreReset);
+        expect(Command::CoreResume);
+        assert_eq!(commands.next(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn an_empty_program_has_no_commands() -> Result {
+        assert_eq!(Program::parse(&payload(0, &[]))?.commands().count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error() -> Result {
+        // More words in use than sent, an unknown command, missing operands, a bad index.
+        assert!(Program::parse(&payload(2, &[5])).is_err());
+        assert!(Program::parse(&payload(u32::MAX, &[5])).is_err());
+        for words in [&[9u32][..], &[1, 0x10, 0xff], &[4, 0x20, 8]] {
+            let bytes = payload(words.len() as u32, words);
+            let mut commands = Program::parse(&bytes)?.commands();
+            assert!(matches!(commands.next(), Some(Err(_))));
+            assert!(commands.next().is_none());
+        }
+        Ok(())
+    }
+}

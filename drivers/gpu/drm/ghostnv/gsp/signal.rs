@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How an interrupt reaches the task that waits for the firmware.
+//!
+//! The interrupt handler counts; the waiter compares counts. A count cannot be lost: an interrupt
+//! between looking at the message ring and going to sleep changes the count, and the waiter does
+//! not sleep. The same lock says whether anybody waits at all, which decides whether the handler
+//! has to wake its thread for an event that came unasked.
+
+use kernel::{
+    io::poll::read_poll_timeout,
+    new_condvar, new_spinlock_irq,
+    prelude::*,
+    sync::{
+        CondVar,
+        CondVarTimeoutResult,
+        SpinLockIrq, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Delta, //
+    },
+};
+
+struct State {
+    count: u64,
+    waiters: u32,
+}
+
+/// Interrupts of the GSP, counted.
+#[pin_data]
+pub(crate) struct Signal {
+    #[pin]
+    state: SpinLockIrq<State>,
+    #[pin]
+    changed: CondVar,
+}
+
+/// What was seen of a [`Signal`] before looking at the ring.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen(u64);
+
+impl Signal {
+    /// A signal that has not been raised.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            state <- new_spinlock_irq!(State { count: 0, waiters: 0 }),
+            changed <- new_condvar!(),
+        })
+    }
+
+    /// Says that the firmware has interrupted; tells whether somebody is waiting for that.
+    ///
+    /// May be called from interrupt context.
+    pub(crate) fn raise(&self) -> bool {
+        let waited_for = {
+            let mut state = self.state.lock();
+            state.count = state.count.wrapping_add(1);
+            state.waiters != 0
+        };
+        self.changed.notify_all();
+        waited_for
+    }
+
+    /// Declares that the caller takes messages out of the ring until the guard is dropped.
+    pub(crate) fn listen(&self) -> Listener<'_> {
+        self.state.lock().waiters += 1;
+        Listener(self)
+    }
+}
+
+/// Somebody who takes messages out of the ring.
+pub(crate) struct Listener<'a>(&'a Signal);
+
+impl Listener<'_> {
+    /// To be taken before looking at the ring.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen(self.0.state.lock().count)
+    }
+
+    /// Sleeps until an interrupt after `seen`, at most for `limit`.
+    pub(crate) fn wait(&self, seen: Seen, limit: Delta) {
+        let signal = self.0;
+        let mut state = signal.state.lock();
+        let mut left =
+            msecs_to_jiffies(u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1));
+        while state.count == seen.0 {
+            match signal.changed.wait_interruptible_timeout(&mut state, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout => return,
+                CondVarTimeoutResult::Signal { .. } => {
+                    // The kernel crate has no uninterruptible wait with a limit, and a call that
+                    // was made cannot be taken back because the caller is being killed.
+                    drop(state);
+                    let _ = read_poll_timeout(
+                        || Ok(signal.state.lock().count),
+                        |count| *count != seen.0,
+                        Delta::from_millis(1),
+                        limit,
+                    );
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().waiters -= 1;
+    }
+}
