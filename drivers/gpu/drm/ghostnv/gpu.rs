@@ -24,6 +24,7 @@ use kernel::{
 };
 
 use crate::{
+    gsp::Gsp,
     mem::SysmemFlush,
     regs::{
         self,
@@ -55,6 +56,8 @@ pub(crate) struct Hw<'a> {
 /// A GPU that the driver is bound to.
 #[pin_data]
 pub(crate) struct Gpu<'bound> {
+    /// Dropped first: the firmware stops while all that it uses is still there.
+    gsp: Gsp<'bound>,
     chip: &'static Chip,
     /// Must outlive everything that lets the GPU write to system memory.
     flush: SysmemFlush<'bound>,
@@ -76,8 +79,10 @@ impl<'bound> Gpu<'bound> {
         wait_for_board(pdev.as_ref(), &bar)?;
 
         let flush = SysmemFlush::new(pdev.as_ref(), bar.clone())?;
+        let gsp = Gsp::boot(pdev, bar.clone(), chip)?;
 
         Ok(try_pin_init!(Self {
+            gsp,
             chip,
             flush,
             pdev,

@@ -14,6 +14,7 @@ use kernel::sizes::SZ_16M;
 
 pub(crate) mod chip;
 pub(crate) mod falcon;
+pub(crate) mod intr;
 pub(crate) mod memory;
 
 /// Size of the register aperture of every supported GPU.

@@ -12,10 +12,7 @@ use kernel::{
         DmaAddress, //
     },
     io::{
-        register::{
-            Array,
-            WithBase, //
-        },
+        register::WithBase,
         Io, //
     },
     prelude::*, //

@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Starting the firmware, and stopping it so that it can be started again.
+//!
+//! Three processors hand the GPU to each other. The GSP's falcon runs FWSEC, from the VBIOS, which
+//! carves the first protected piece (FRTS) out of the end of VRAM. SEC2's falcon runs Booter, which
+//! grows that into WPR2, copies the firmware there, verifies it and starts the GSP's RISC-V core.
+//! That core runs LibOS and GSP-RM, which may ask the CPU to write registers for it and at last
+//! says that it is done. Each stage is a type with one way forward, so that none can be left out
+//! or come twice.
+//!
+//! Whatever stage is reached, dropping it undoes it: [`Teardown`] asks a firmware that talks to
+//! stop, has FWSEC put the falcon back and Booter's counterpart give WPR2 back. Memory that the GPU
+//! may still read is freed after that.
+//!
+//! Facts: open-gpu-kernel-modules 570.144, `kernel_gsp_tu102.c` (`kgspBootstrap_TU102`,
+//! `kgspTeardown_TU102`) and `kernel_gsp_frts_tu102.c`.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    device::Bound,
+    dma::Coherent,
+    io::{
+        poll::read_poll_timeout,
+        Io, //
+    },
+    pci,
+    prelude::*,
+    sync::Arc,
+    time::Delta,
+};
+
+use crate::{
+    falcon::{
+        Core,
+        Falcon,
+        Ucode, //
+    },
+    firmware::{
+        self,
+        Command,
+        Fwsec, //
+    },
+    gpu::{
+        chip::Chip,
+        Hw, //
+    },
+    irq::Irq,
+    mem::{
+        self,
+        Layout, //
+    },
+    regs::{
+        self,
+        falcon::{
+            Gsp as GspEngine,
+            Sec2, //
+        },
+        BAR0_SIZE, //
+    },
+    vbios::Vbios,
+};
+
+use super::{
+    abi,
+    commands::{
+        GetStaticInfo,
+        GpuInfo,
+        SetRegistry,
+        SetSystemInfo,
+        UnloadingGuestDriver, //
+    },
+    events::Event,
+    libos::{
+        self,
+        Arguments, //
+    },
+    radix3::Radix3,
+    rpc::{
+        Link,
+        Step, //
+    },
+    sequencer,
+    wpr::{
+        self,
+        Blob,
+        Sources, //
+    },
+};
+
+/// How long Booter's start of the RISC-V core may take to show.
+const ACTIVE_DEADLINE: Delta = Delta::from_secs(5);
+/// How long the firmware may initialise the GPU.
+const INIT_DEADLINE: Delta = Delta::from_secs(10);
+/// How long the firmware may take to stop after it agreed to.
+const STOP_DEADLINE: Delta = Delta::from_secs(5);
+/// How often registers are looked at that have no interrupt.
+const POLL_PERIOD: Delta = Delta::from_micros(100);
+
+/// A bus address as the two mailboxes take it.
+pub(super) fn halves(address: u64) -> (u32, u32) {
+    // CAST: Both halves are meant.
+    (address as u32, (address >> 32) as u32)
+}
+
+/// Waits for a register without an interrupt.
+fn poll(deadline: Delta, condition: impl Fn() -> bool) -> Result {
+    read_poll_timeout(|| Ok(condition()), |done| *done, POLL_PERIOD, deadline).map(|_| ())
+}
+
+/// System memory that Booter and the firmware read.
+struct Memory {
+    wpr_meta: Coherent<[u8]>,
+    _bootloader: Coherent<[u8]>,
+    _signature: Coherent<[u8]>,
+    _image: Pin<KBox<Radix3>>,
+    arguments: Arguments,
+}
+
+/// Undoes a boot, from whichever stage.
+struct Teardown<'bound> {
+    link: Arc<Link<'bound>>,
+    fwsec_sb: Ucode,
+    booter_unload: Ucode,
+    /// The firmware runs and has said so.
+    talks: bool,
+}
+
+impl Teardown<'_> {
+    /// Asks the firmware to stop, and waits until it has.
+    fn stop(&self) -> Result {
+        let hw = self.link.hw();
+        self.link.call(&UnloadingGuestDriver)?;
+        poll(STOP_DEADLINE, || {
+            Falcon::<GspEngine>::new(hw).mailboxes().0 & abi::MAILBOX_SUSPENDED != 0
+        })
+        .inspect_err(|_| dev_err!(hw.dev, "GSP: did not stop within 5 s\n"))
+    }
+
+    /// Puts the falcon back and removes the protected region.
+    fn unprotect(&self) -> Result {
+        let hw = self.link.hw();
+        if mem::wpr2(hw).is_none() {
+            return Ok(());
+        }
+        // Even if FWSEC fails, the region should not stay.
+        let restored = self.restore();
+        let (status, _) = Falcon::<Sec2>::new(hw).run(&self.booter_unload, UNLOAD_ARGUMENT)?;
+        if status != 0 {
+            dev_err!(hw.dev, "SEC2: booter_unload failed: {status:#x}\n");
+            return Err(EIO);
+        }
+        if let Some(left) = mem::wpr2(hw) {
+            dev_err!(hw.dev, "SEC2: booter_unload left WPR2 at {left:#x?}\n");
+            return Err(EIO);
+        }
+        restored
+    }
+
+    fn restore(&self) -> Result {
+        let hw = self.link.hw();
+        Falcon::<GspEngine>::new(hw).run(&self.fwsec_sb, (0, 0))?;
+        match hw.bar.read(regs::chip::SW_SCRATCH_SB).error() {
+            0 => Ok(()),
+            error => {
+                dev_err!(hw.dev, "GSP: FWSEC-SB failed: {error:#x}\n");
+                Err(EIO)
+            }
+        }
+    }
+}
+
+/// What `booter_unload` gets for an address where there is no state to save.
+const UNLOAD_ARGUMENT: (u32, u32) = (0xff, 0xff);
+
+impl Drop for Teardown<'_> {
+    fn drop(&mut self) {
+        if self.talks && !self.link.is_dead() {
+            // What failed has been said; the rest does not depend on it.
+            let _ = self.stop();
+        }
+        if self.unprotect().is_err() {
+            dev_err!(
+                self.link.hw().dev,
+                "GSP: not unloaded; the GPU needs a reset before a driver can use it again\n"
+            );
+        }
+    }
+}
+
+/// Nothing has happened on the GPU.
+pub(crate) struct Prepared;
+/// FRTS is protected.
+pub(crate) struct Protected;
+/// The GSP is reset and will find its arguments.
+pub(crate) struct Armed;
+/// The RISC-V core runs the firmware.
+pub(crate) struct Started;
+
+/// What a running firmware needs. Fields are dropped in this order.
+struct Parts<'bound> {
+    teardown: Teardown<'bound>,
+    memory: Memory,
+    _irq: Pin<KBox<Irq<'bound>>>,
+    images: Images,
+    app_version: u32,
+}
+
+/// Images that only a boot needs.
+struct Images {
+    booter_load: Ucode,
+    fwsec_frts: Ucode,
+    layout: Layout,
+}
+
+/// A boot that has reached `Stage`. Boxed, since kernel stacks are small.
+pub(crate) struct Boot<'bound, Stage> {
+    parts: KBox<Parts<'bound>>,
+    _stage: PhantomData<Stage>,
+}
+
+impl<'bound, Stage> Boot<'bound, Stage> {
+    fn hw(&self) -> Hw<'_> {
+        self.parts.teardown.link.hw()
+    }
+
+    fn reached<Next>(self) -> Boot<'bound, Next> {
+        Boot {
+            parts: self.parts,
+            _stage: PhantomData,
+        }
+    }
+}
+
+impl<'bound> Boot<'bound, Prepared> {
+    /// Gets all images and all memory, so that later stages cannot fail for want of them.
+    #[inline(never)]
+    fn prepare(
+        pdev: &'bound pci::Device<Bound>,
+        bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+        chip: &'static Chip,
+    ) -> Result<Self> {
+        let dev = pdev.as_ref();
+        let link = Arc::pin_init(Link::new(dev, bar, chip)?, GFP_KERNEL)?;
+        let hw = link.hw();
+
+        if let Some(region) = mem::wpr2(hw) {
+            dev_err!(
+                dev,
+                "WPR2 is set up at {region:#x?} already: the GPU needs a reset\n"
+            );
+            return Err(EBUSY);
+        }
+
+        let set = firmware::Set::request(hw)?;
+        let layout = Layout::new(
+            hw,
+            u64::try_from(set.gsp.image().len())?,
+            u64::try_from(set.bootloader.image.len())?,
+        )?;
+        let fwsec = Fwsec::find(hw, &Vbios::read(hw)?)?;
+        let fwsec_frts = fwsec.ucode(hw, &Command::Frts(layout.frts.clone()))?;
+        let fwsec_sb = fwsec.ucode(hw, &Command::Sb)?;
+
+        let image = KBox::pin_init(Radix3::new(dev, set.gsp.image()), GFP_KERNEL)?;
+        let signature = libos::share(dev, set.gsp.signature())?;
+        let bootloader = libos::share(dev, &set.bootloader.image)?;
+        let info = set.bootloader.info;
+        let meta = wpr::describe(
+            &Sources {
+                radix3: Blob {
+                    address: image.dma_address(),
+                    size: u64::try_from(image.size())?,
+                },
+                bootloader: Blob {
+                    address: bootloader.dma_address(),
+                    size: u64::try_from(set.bootloader.image.len())?,
+                },
+                bootloader_code: info.code,
+                bootloader_data: info.data,
+                bootloader_manifest: info.manifest,
+                signature: Blob {
+                    address: signature.dma_address(),
+                    size: u64::try_from(set.gsp.signature().len())?,
+                },
+            },
+            &layout,
+        );
+        let memory = Memory {
+            wpr_meta: libos::share(dev, meta.as_bytes())?,
+            arguments: Arguments::new(dev, link.queue_address())?,
+            _bootloader: bootloader,
+            _signature: signature,
+            _image: image,
+        };
+        let irq = KBox::pin_init(Irq::new(pdev, link.clone())?, GFP_KERNEL)?;
+
+        // The firmware finds these when it wakes.
+        link.send(&SetSystemInfo(pdev))?;
+        link.send(&SetRegistry)?;
+
+        let parts = Parts {
+            teardown: Teardown {
+                link,
+                fwsec_sb,
+                booter_unload: set.booter_unload,
+                talks: false,
+            },
+            memory,
+            _irq: irq,
+            images: Images {
+                booter_load: set.booter_load,
+                fwsec_frts,
+                layout,
+            },
+            app_version: info.app_version,
+        };
+        Ok(Self {
+            parts: KBox::new(parts, GFP_KERNEL)?,
+            _stage: PhantomData,
+        })
+    }
+
+    /// Has FWSEC protect FRTS.
+    #[inline(never)]
+    fn protect(self) -> Result<Boot<'bound, Protected>> {
+        let hw = self.hw();
+        Falcon::<GspEngine>::new(hw).run(&self.parts.images.fwsec_frts, (0, 0))?;
+        let error = hw.bar.read(regs::chip::SW_SCRATCH_FRTS).error();
+        if error != 0 {
+            dev_err!(hw.dev, "GSP: FWSEC-FRTS failed: {error:#x}\n");
+            return Err(EIO);
+        }
+        match mem::wpr2(hw) {
+            Some(region) if region.start == self.parts.images.layout.frts.start => {
+                Ok(self.reached())
+            }
+            region => {
+                dev_err!(
+                    hw.dev,
+                    "GSP: FWSEC-FRTS protected {region:#x?} instead of {:#x?}\n",
+                    self.parts.images.layout.frts
+                );
+                Err(EIO)
+            }
+        }
+    }
+}
+
+impl<'bound> Boot<'bound, Protected> {
+    /// Resets the GSP for its RISC-V core and leaves the arguments in its mailboxes.
+    #[inline(never)]
+    fn arm(self) -> Result<Boot<'bound, Armed>> {
+        let gsp = Falcon::<GspEngine>::new(self.hw());
+        gsp.reset_into(Core::RiscV)?;
+        gsp.set_mailboxes(self.parts.memory.arguments.mailboxes());
+        Ok(self.reached())
+    }
+}
+
+impl<'bound> Boot<'bound, Armed> {
+    /// Has Booter verify the firmware and start it.
+    #[inline(never)]
+    fn start(self) -> Result<Boot<'bound, Started>> {
+        let hw = self.hw();
+        let meta = halves(self.parts.memory.wpr_meta.dma_address());
+        let (status, _) = Falcon::<Sec2>::new(hw).run(&self.parts.images.booter_load, meta)?;
+        if status != 0 {
+            dev_err!(
+                hw.dev,
+                "SEC2: booter_load refused the firmware: {status:#x}\n"
+            );
+            return Err(EIO);
+        }
+        let gsp = Falcon::<GspEngine>::new(hw);
+        gsp.set_os_version(self.parts.app_version);
+        poll(ACTIVE_DEADLINE, || gsp.riscv_active())
+            .inspect_err(|_| dev_err!(hw.dev, "GSP: the RISC-V core did not start within 5 s\n"))?;
+        Ok(self.reached())
+    }
+}
+
+/// What the firmware's register programs do to the GSP.
+struct SequencerCore<'a> {
+    hw: Hw<'a>,
+    arguments: (u32, u32),
+    app_version: u32,
+}
+
+impl sequencer::Core for SequencerCore<'_> {
+    fn reset(&mut self) -> Result {
+        Falcon::<GspEngine>::new(self.hw).reset_into(Core::Falcon)
+    }
+
+    fn start(&mut self) -> Result {
+        Falcon::<GspEngine>::new(self.hw).start();
+        Ok(())
+    }
+
+    fn wait_for_halt(&mut self) -> Result {
+        Falcon::<GspEngine>::new(self.hw).wait_halted()
+    }
+
+    /// Gives the GSP back to its RISC-V core; Booter, waiting on SEC2, starts it.
+    fn resume(&mut self) -> Result {
+        let gsp = Falcon::<GspEngine>::new(self.hw);
+        let sec2 = Falcon::<Sec2>::new(self.hw);
+        gsp.reset_into(Core::RiscV)?;
+        gsp.set_mailboxes(self.arguments);
+        sec2.start();
+        poll(STOP_DEADLINE, || {
+            self.hw
+                .bar
+                .read(regs::chip::BSI_SECURE_SCRATCH_14)
+                .boot_stage_3_handoff()
+        })?;
+        match sec2.mailboxes() {
+            (0, _) => (),
+            (status, _) => {
+                dev_err!(self.hw.dev, "SEC2: resume failed: {status:#x}\n");
+                return Err(EIO);
+            }
+        }
+        gsp.set_os_version(self.app_version);
+        poll(ACTIVE_DEADLINE, || gsp.riscv_active())
+    }
+}
+
+impl<'bound> Boot<'bound, Started> {
+    /// Waits until the firmware has initialised the GPU, and asks what it found.
+    #[inline(never)]
+    fn finish(mut self) -> Result<Gsp<'bound>> {
+        let link = self.parts.teardown.link.clone();
+        let hw = link.hw();
+        let mut core = SequencerCore {
+            hw,
+            arguments: self.parts.memory.arguments.mailboxes(),
+            app_version: self.parts.app_version,
+        };
+        link.wait_for_event("GSP_INIT_DONE", INIT_DEADLINE, |event| match event {
+            Event::InitDone => Ok(Step::Done(())),
+            Event::RunSequencer(program) => {
+                sequencer::run(program, hw, &mut core)?;
+                Ok(Step::More)
+            }
+            _ => Ok(Step::Other),
+        })?;
+        self.parts.teardown.talks = true;
+        link.open();
+
+        let info = link.call(&GetStaticInfo)?;
+        dev_info!(
+            hw.dev,
+            "GSP-RM {} runs on {}: {} MiB of VRAM, {} MiB usable\n",
+            abi::VERSION,
+            info.name(),
+            info.vram >> 20,
+            info.usable_bytes() >> 20
+        );
+        Ok(Gsp {
+            _parts: self.parts,
+            link,
+            info: KBox::new(info, GFP_KERNEL)?,
+        })
+    }
+}
+
+/// A GSP whose firmware runs. Dropping it stops the firmware.
+pub(crate) struct Gsp<'bound> {
+    _parts: KBox<Parts<'bound>>,
+    link: Arc<Link<'bound>>,
+    info: KBox<GpuInfo>,
+}
+
+impl<'bound> Gsp<'bound> {
+    /// Boots the firmware.
+    pub(crate) fn boot(
+        pdev: &'bound pci::Device<Bound>,
+        bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+        chip: &'static Chip,
+    ) -> Result<Self> {
+        Boot::prepare(pdev, bar, chip)?
+            .protect()?
+            .arm()?
+            .start()?
+            .finish()
+    }
+
+    /// For calls to the firmware.
+    pub(crate) fn link(&self) -> &Link<'bound> {
+        &self.link
+    }
+
+    /// What the firmware found the GPU to be.
+    pub(crate) fn info(&self) -> &GpuInfo {
+        &self.info
+    }
+}
