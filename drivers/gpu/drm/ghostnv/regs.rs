@@ -9,8 +9,10 @@
 //! between generations stands in a module named after the first chip that has it there; only HALs
 //! name those modules.
 
-use kernel::pci;
-use kernel::sizes::SZ_16M;
+use kernel::{
+    pci,
+    sizes::SZ_16M, //
+};
 
 pub(crate) mod chip;
 pub(crate) mod falcon;

@@ -69,6 +69,9 @@ impl Rom for Prom<'_> {
         const END: &str = "image goes on past the ROM";
 
         let end = end as usize;
+        if end.div_ceil(4) > regs::chip::PROM_WORDS.saturating_sub(self.start) {
+            return Err(Malformed(END));
+        }
         self.bytes
             .reserve(end.saturating_sub(self.bytes.len()), GFP_KERNEL)
             .map_err(|_| Malformed("no memory for a copy"))?;

@@ -80,6 +80,8 @@ pub(crate) struct HsImage<'a> {
     image: &'a [u8],
     signatures: &'a [u8],
     count: u32,
+    /// Bytes of one of them.
+    size: u32,
     /// Where in the image the signature goes.
     patch: u32,
     parts: Parts,
@@ -101,18 +103,18 @@ impl<'a> HsImage<'a> {
             c.pointed(3, "no signature offset")?,
             "signatures outside the file",
         )?;
-        let signatures = c.file.slice(
-            signature,
-            c.word(1, "no signature size")?,
-            "signatures outside the file",
-        )?;
+        let all = c.word(1, "no signature size")?;
+        let signatures = c
+            .file
+            .slice(signature, all, "signatures outside the file")?;
         let count = c.pointed(6, "no signature count")?;
+        let size = match all.checked_div(count) {
+            Some(size) if size != 0 && size * count == all => size,
+            _ => return Err(Malformed("signatures of no size")),
+        };
         let meta = c.word(4, "no signature metadata")?;
         let load = c.file.tail(c.word(7, PART)?, PART)?;
 
-        if count == 0 || signatures.len() % count as usize != 0 || signatures.is_empty() {
-            return Err(Malformed("signatures of no size"));
-        }
         if load.u32(16, PART)? == 0 {
             return Err(Malformed("no signed code"));
         }
@@ -134,6 +136,7 @@ impl<'a> HsImage<'a> {
             image: c.payload,
             signatures,
             count,
+            size,
             patch,
             parts: Parts {
                 plain,
@@ -172,12 +175,9 @@ impl<'a> HsImage<'a> {
             0 => self.count - 1,
             fuse => self.version.checked_sub(fuse).ok_or(Malformed(NONE))?,
         };
-        let size = self.signatures.len() / self.count as usize;
+        let size = self.size;
 
-        self.signatures
-            .chunks_exact(size)
-            .nth(index as usize)
-            .ok_or(Malformed(NONE))
+        Bytes(self.signatures).slice(index.checked_mul(size).ok_or(Malformed(NONE))?, size, NONE)
     }
 
     /// The image with the signature that this chip wants.
@@ -267,5 +267,128 @@ impl Bootloader {
 
         image.extend_from_slice(code, GFP_KERNEL)?;
         Ok(Self { image, info })
+    }
+}
+
+#[kunit_tests(ghostnv_container)]
+mod tests {
+    use super::*;
+
+    const PAYLOAD: usize = 0x100;
+
+    /// A file whose second header (at 0x18) is `header`, with further words at 0x60.
+    fn file(header: &[u32], further: &[u32]) -> Result<KVec<u8>> {
+        let mut file = KVec::from_elem(0u8, PAYLOAD + 0x400, GFP_KERNEL)?;
+        let head = [0x10de, 1, 0x500, 0x18, 0x100, 0x400];
+        let mut words = |at: usize, words: &[u32]| {
+            for (to, word) in file.chunks_mut(4).skip(at / 4).zip(words) {
+                to.copy_from_slice(&word.to_le_bytes());
+            }
+        };
+
+        words(0, &head);
+        words(0x18, header);
+        words(0x60, further);
+        Ok(file)
+    }
+
+    /// Two signatures of 16 bytes at 0xe0, for versions 2 and 1.
+    fn signed() -> Result<KVec<u8>> {
+        let mut file = file(
+            &[0xe0, 32, 0x60, 0x64, 0x6c, 12, 0x68, 0x78, 36],
+            &[
+                // Patch location and offset, count; version, engine, number.
+                0x210, 0, 2, 2, 1, 3, // Code, data, one application.
+                0, 0x100, 0x200, 0x180, 1, 0x100, 0x100, 0, 0,
+            ],
+        )?;
+
+        file[0xe0] = 0xa2;
+        file[0xf0] = 0xa1;
+        Ok(file)
+    }
+
+    #[test]
+    fn signed_image_for_both_generations() -> Result {
+        let file = signed()?;
+        let new = HsImage::parse(&file, Images::BootRom)?;
+        let old = HsImage::parse(&file, Images::Loader)?;
+        let app = |target| Section {
+            source: 0x100,
+            target,
+            len: 0x100,
+        };
+
+        assert_eq!(new.parts.secure, app(0));
+        assert_eq!(new.entry, 0x100);
+        assert_eq!(new.brom.signature, 0x10);
+        assert_eq!((new.brom.engines, new.brom.ucode_id), (1, 3));
+        assert_eq!(old.parts.secure, app(0x100));
+        assert_eq!(old.parts.plain.map(|plain| plain.len), Some(0x100));
+        assert_eq!(old.entry, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn signature_follows_the_fuses() -> Result {
+        let file = signed()?;
+        let image = HsImage::parse(&file, Images::BootRom)?;
+        let first = |fuse| image.signature(fuse).map(|bytes| bytes[0]);
+
+        assert_eq!(first(0), Ok(0xa1));
+        assert_eq!(first(1), Ok(0xa1));
+        assert_eq!(first(2), Ok(0xa2));
+        assert!(first(3).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn damage_is_survived() -> Result {
+        let mut file = signed()?;
+
+        for at in 0..PAYLOAD {
+            let good = file[at];
+
+            file[at] = 0xff;
+            if let Ok(image) = HsImage::parse(&file, Images::Loader) {
+                let _ = image.signature(0);
+            }
+            file[at] = good;
+            assert!(HsImage::parse(&file[..at], Images::Loader).is_err());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn loader_code_and_tag() -> Result {
+        let good = file(&[0xfd, 0, 0, 0x200, 0x200, 0x100], &[])?;
+        let far = file(&[0x10000, 0, 0, 0x200, 0, 0], &[])?;
+        let long = file(&[0xfd, 0, 0x201, 0x200, 0, 0], &[])?;
+
+        assert_eq!(
+            parse_loader(&good).map(|(code, tag)| (code.len(), tag)),
+            Ok((0x200, 0xfd))
+        );
+        assert!(parse_loader(&far).is_err());
+        assert!(parse_loader(&long).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn bootloader_parts() -> Result {
+        let header = [5, 0, 0, 0, 0, 0, 0, 9, 0, 0x80, 0x80, 0x100, 0x180, 0x200];
+        let good = file(&header, &[])?;
+        let (image, info) = Bootloader::parse(&good)?;
+
+        assert_eq!(image.len(), 0x400);
+        assert_eq!(
+            (info.app_version, info.manifest, info.data, info.code),
+            (9, 0, 0x80, 0x180)
+        );
+
+        let mut bad = header;
+        bad[12] = 0x400;
+        assert!(Bootloader::parse(&file(&bad, &[])?).is_err());
+        Ok(())
     }
 }

@@ -81,10 +81,12 @@ impl HeapRule {
 
         let managing = up(vram.div_ceil(1024 * MIB).checked_mul(PER_GIB)?, SZ_1M)?;
         let channels = up(PER_CHANNEL * CHANNELS, SZ_1M)?;
-        let size = self.base + RM + managing.checked_add(channels)?;
+        let size = managing
+            .checked_add(channels)?
+            .checked_add(self.base + RM)?;
         let (least, greatest) = self.bounds;
 
-        Some(size.clamp(least, greatest))
+        Some(size.max(least).min(greatest))
     }
 }
 

@@ -6,8 +6,10 @@
 //! (GFW, FWSEC) leaves its results, FUSE the versions below which a signed image is refused, and
 //! PROM is the window through which the VBIOS is read.
 
-use kernel::io::register;
-use kernel::num::Bounded;
+use kernel::{
+    io::register,
+    num::Bounded, //
+};
 
 register! {
     /// Identity of the chip, in the form all generations share.

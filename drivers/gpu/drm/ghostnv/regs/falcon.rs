@@ -6,8 +6,10 @@
 //! core that newer falcons share their memories with ("PFALCON2" and "PRISCV" in the manuals). The
 //! engines are types; [`Base`] and [`Base2`] tell the apertures apart.
 
-use kernel::io::register;
-use kernel::io::register::RegisterBase;
+use kernel::io::{
+    register,
+    register::RegisterBase, //
+};
 
 /// The falcon's own aperture.
 pub(crate) struct Base(());

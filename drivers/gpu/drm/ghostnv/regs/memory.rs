@@ -5,7 +5,10 @@
 
 use core::ops::Range;
 
-use kernel::io::register;
+use kernel::{
+    io::register,
+    prelude::*, //
+};
 
 register! {
     /// Low part of the address of the page that the GPU reads to flush its writes to system
@@ -77,5 +80,37 @@ impl VGA_WORKSPACE_BASE {
     /// Address in video memory, if the board's firmware set one up.
     pub(crate) fn address(self) -> Option<u64> {
         self.valid().then(|| u64::from(self.addr().get()) << 16)
+    }
+}
+
+#[kunit_tests(ghostnv_regs_memory)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        // 11 x 1 GiB, with and without ECC.
+        assert_eq!(LOCAL_MEMORY_RANGE::from(0xba).bytes(), 11 << 30);
+        assert_eq!(
+            LOCAL_MEMORY_RANGE::from(0x4000_00ba).bytes(),
+            (11 << 30) / 16 * 15
+        );
+        assert_eq!(
+            LOCAL_MEMORY_RANGE::from(u32::MAX).bytes(),
+            (63 << 35) / 16 * 15
+        );
+    }
+
+    #[test]
+    fn regions() {
+        let wpr2 = |lo: u32, hi: u32| wpr2_range(lo.into(), hi.into());
+
+        assert_eq!(wpr2(0x17fe00, 0x17ff00), Some(0x17fe0000..0x17ff0000));
+        assert_eq!(wpr2(0x17fe00, 0), None);
+        assert_eq!(
+            VGA_WORKSPACE_BASE::from(0x5ffc0b).address(),
+            Some(0x5ffc_0000)
+        );
+        assert_eq!(VGA_WORKSPACE_BASE::from(0x5ffc03).address(), None);
     }
 }
