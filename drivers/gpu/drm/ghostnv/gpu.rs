@@ -79,7 +79,12 @@ impl<'bound> Gpu<'bound> {
         wait_for_board(pdev.as_ref(), &bar)?;
 
         let flush = SysmemFlush::new(pdev.as_ref(), bar.clone())?;
-        let gsp = Gsp::boot(pdev, bar.clone(), chip)?;
+        let gsp = Gsp::boot(pdev, bar.clone(), chip).inspect_err(|_| {
+            // Then what the boot said is only how it noticed.
+            if gone(&bar) {
+                dev_err!(pdev, "the GPU left the bus during its boot\n");
+            }
+        })?;
 
         Ok(try_pin_init!(Self {
             gsp,
@@ -100,11 +105,16 @@ impl<'bound> Gpu<'bound> {
     }
 }
 
+/// Whether registers read all ones, as those of a device do that no longer answers.
+fn gone(bar: Bar0<'_>) -> bool {
+    bar.read(regs::chip::BOOT_0).into_raw() == u32::MAX
+}
+
 /// Reads which chip this is, and says why when it is none for this driver.
 fn identify(dev: &device::Device, bar: Bar0<'_>) -> Result<&'static Chip> {
     let boot_0 = bar.read(regs::chip::BOOT_0);
 
-    if boot_0.into_raw() == u32::MAX {
+    if gone(bar) {
         dev_err!(
             dev,
             "registers read all ones: the GPU is off or has left the bus\n"
