@@ -19,7 +19,10 @@
 use core::marker::PhantomData;
 
 use kernel::{
-    device::Bound,
+    device::{
+        self,
+        Bound, //
+    },
     dma::Coherent,
     io::{
         poll::read_poll_timeout,
@@ -116,6 +119,74 @@ struct Memory {
     _signature: Coherent<[u8]>,
     _image: Pin<KBox<Radix3>>,
     arguments: Arguments,
+}
+
+impl Memory {
+    /// Copies the images to where the GPU reaches them, and describes them to Booter.
+    #[inline(never)]
+    fn new(hw: Hw<'_>, set: &firmware::Set, layout: &Layout, queues: u64) -> Result<Self> {
+        let dev = hw.dev;
+        let image = KBox::pin_init(Radix3::new(dev, set.gsp.image()), GFP_KERNEL)?;
+        let signature = libos::share(dev, set.gsp.signature())?;
+        let bootloader = libos::share(dev, &set.bootloader.image)?;
+        let info = set.bootloader.info;
+        let meta = wpr::describe(
+            &Sources {
+                radix3: Blob {
+                    address: image.dma_address(),
+                    size: u64::try_from(image.size())?,
+                },
+                bootloader: Blob {
+                    address: bootloader.dma_address(),
+                    size: u64::try_from(set.bootloader.image.len())?,
+                },
+                bootloader_code: info.code,
+                bootloader_data: info.data,
+                bootloader_manifest: info.manifest,
+                signature: Blob {
+                    address: signature.dma_address(),
+                    size: u64::try_from(set.gsp.signature().len())?,
+                },
+            },
+            layout,
+        );
+        Ok(Self {
+            wpr_meta: libos::share(dev, meta.as_bytes())?,
+            arguments: Arguments::new(dev, queues)?,
+            _bootloader: bootloader,
+            _signature: signature,
+            _image: image,
+        })
+    }
+}
+
+/// Makes the rings.
+#[inline(never)]
+fn connect<'bound>(
+    dev: &'bound device::Device<Bound>,
+    bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+    chip: &'static Chip,
+) -> Result<Arc<Link<'bound>>> {
+    Arc::pin_init(Link::new(dev, bar, chip)?, GFP_KERNEL)
+}
+
+/// Registers the interrupt.
+#[inline(never)]
+fn listen<'bound>(
+    pdev: &'bound pci::Device<Bound>,
+    link: Arc<Link<'bound>>,
+) -> Result<Pin<KBox<Irq<'bound>>>> {
+    KBox::pin_init(Irq::new(pdev, link)?, GFP_KERNEL)
+}
+
+/// FWSEC from the VBIOS, ready for both of its commands: protect FRTS, and put all back.
+#[inline(never)]
+fn read_fwsec(hw: Hw<'_>, layout: &Layout) -> Result<(Ucode, Ucode)> {
+    let fwsec = Fwsec::find(hw, &Vbios::read(hw)?)?;
+    Ok((
+        fwsec.ucode(hw, &Command::Frts(layout.frts.clone()))?,
+        fwsec.ucode(hw, &Command::Sb)?,
+    ))
 }
 
 /// Undoes a boot, from whichever stage.
@@ -242,7 +313,7 @@ impl<'bound> Boot<'bound, Prepared> {
         chip: &'static Chip,
     ) -> Result<Self> {
         let dev = pdev.as_ref();
-        let link = Arc::pin_init(Link::new(dev, bar, chip)?, GFP_KERNEL)?;
+        let link = connect(dev, bar, chip)?;
         let hw = link.hw();
 
         if let Some(region) = mem::wpr2(hw) {
@@ -259,42 +330,10 @@ impl<'bound> Boot<'bound, Prepared> {
             u64::try_from(set.gsp.image().len())?,
             u64::try_from(set.bootloader.image.len())?,
         )?;
-        let fwsec = Fwsec::find(hw, &Vbios::read(hw)?)?;
-        let fwsec_frts = fwsec.ucode(hw, &Command::Frts(layout.frts.clone()))?;
-        let fwsec_sb = fwsec.ucode(hw, &Command::Sb)?;
-
-        let image = KBox::pin_init(Radix3::new(dev, set.gsp.image()), GFP_KERNEL)?;
-        let signature = libos::share(dev, set.gsp.signature())?;
-        let bootloader = libos::share(dev, &set.bootloader.image)?;
-        let info = set.bootloader.info;
-        let meta = wpr::describe(
-            &Sources {
-                radix3: Blob {
-                    address: image.dma_address(),
-                    size: u64::try_from(image.size())?,
-                },
-                bootloader: Blob {
-                    address: bootloader.dma_address(),
-                    size: u64::try_from(set.bootloader.image.len())?,
-                },
-                bootloader_code: info.code,
-                bootloader_data: info.data,
-                bootloader_manifest: info.manifest,
-                signature: Blob {
-                    address: signature.dma_address(),
-                    size: u64::try_from(set.gsp.signature().len())?,
-                },
-            },
-            &layout,
-        );
-        let memory = Memory {
-            wpr_meta: libos::share(dev, meta.as_bytes())?,
-            arguments: Arguments::new(dev, link.queue_address())?,
-            _bootloader: bootloader,
-            _signature: signature,
-            _image: image,
-        };
-        let irq = KBox::pin_init(Irq::new(pdev, link.clone())?, GFP_KERNEL)?;
+        let (fwsec_frts, fwsec_sb) = read_fwsec(hw, &layout)?;
+        let memory = Memory::new(hw, &set, &layout, link.queue_address())?;
+        let app_version = set.bootloader.info.app_version;
+        let irq = listen(pdev, link.clone())?;
 
         // The firmware finds these when it wakes.
         link.send(&SetSystemInfo(pdev))?;
@@ -314,7 +353,7 @@ impl<'bound> Boot<'bound, Prepared> {
                 fwsec_frts,
                 layout,
             },
-            app_version: info.app_version,
+            app_version,
         };
         Ok(Self {
             parts: KBox::new(parts, GFP_KERNEL)?,

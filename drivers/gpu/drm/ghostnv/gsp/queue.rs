@@ -372,9 +372,9 @@ mod tests {
         let mut rings = Rings::fake()?;
         let (mut out, mut got) = (KVVec::new(), KVVec::new());
         wire::encode(&mut out, 0, 0, 1, &[1])?;
-        out[90] ^= 1;
+        out[80] ^= 1;
         rings.firmware_writes(&out)?;
-        out[90] ^= 1;
+        out[80] ^= 1;
         rings.firmware_writes(&out)?;
         assert_eq!(
             rings.take(&mut got)?,

@@ -212,13 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn the_element_count_follows_the_length() {
-        assert_eq!(
-            announced_elements(&message(&[0; GSP_PAGE_SIZE - MESSAGE_HEADERS])),
-            Ok(1)
-        );
-        let two = [0; GSP_PAGE_SIZE - MESSAGE_HEADERS + 1];
-        assert_eq!(announced_elements(&message(&two)), Ok(2));
+    fn the_element_count_follows_the_length() -> Result {
+        let mut payload = KVVec::new();
+        payload.resize(GSP_PAGE_SIZE - MESSAGE_HEADERS, 0, GFP_KERNEL)?;
+        assert_eq!(announced_elements(&message(&payload)), Ok(1));
+        payload.push(0, GFP_KERNEL)?;
+        assert_eq!(announced_elements(&message(&payload)), Ok(2));
+        Ok(())
     }
 
     #[test]
