@@ -38,7 +38,7 @@ const fn buffer(engine_id: usize, promote_id: Option<u32>, size: u32, align: u32
 
 /// The context buffers of the graphics engine.
 pub const CONTEXT_BUFFERS: &[ContextBuffer] = &[
-    buffer(0x00, Some(promote::MAIN), 0x1c_0000, 0x1000),
+    buffer(0x00, Some(promote::MAIN), 0x9_0000, 0x1000),
     buffer(0x08, None, 0x8_0000, 0x1000),
     buffer(0x0d, Some(promote::PAGEPOOL), 0x2_0000, 0x100),
     buffer(0x10, Some(promote::PATCH), 0x2000, 0x1000),
