@@ -57,7 +57,8 @@ build_kernel() {
 # only_driver_changed FLAVOUR: the last finished kernel differs in the driver's Rust files only.
 only_driver_changed() {
 	local base='' last=''
-	{ read -r base && read -r last; } <"$(kernel_work "$1")/published" 2>/dev/null || return 1
+	[[ -e $(kernel_work "$1")/published ]] || return 1
+	{ read -r base && read -r last; } <"$(kernel_work "$1")/published" || return 1
 	[[ -e $last/kernel && $base == "$(kernel_key "$1" --base-key)" ]]
 }
 
