@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn the_peers_table_is_sound() {
         let cases = Table::parse(include_str!("../peers.toml")).unwrap().cases();
-        assert!(cases.iter().all(|c| ["nouveau", "nova-core"].contains(&c.driver.as_str())));
+        let drivers = ["nouveau", "nova-core", "ghostnv"];
+        assert!(cases.iter().all(|c| drivers.contains(&c.driver.as_str())));
         for case in cases {
             for known in ["{gpu}", "{mib}"] {
                 assert!(!case.script.contains(known), "{}: {known} has no value", case.name);
