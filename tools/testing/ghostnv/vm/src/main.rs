@@ -17,6 +17,9 @@ use clap::Parser;
 use runner::{Place, Verdict};
 use table::Table;
 
+/// How many times longer the debug flavour may take: KASAN and lockdep cost that much.
+const DEBUG_PATIENCE: u64 = 8;
+
 /// Tests of kernel drivers on the emulated GPU.
 #[derive(Parser)]
 #[command(name = "vmtest", version)]
@@ -70,6 +73,9 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     for case in &mut cases {
         case.driver = args.driver.clone().unwrap_or_else(|| case.driver.clone());
         case.options.extend(args.kernel.iter().flat_map(|k| ["--kernel".to_owned(), k.clone()]));
+        if args.kernel.as_deref() == Some("debug") {
+            case.timeout *= DEBUG_PATIENCE;
+        }
     }
     if args.list {
         cases.iter().for_each(|case| println!("{}: {}", case.name, case.about));
