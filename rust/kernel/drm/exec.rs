@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Locking the reservations of several GEM objects at once.
+//!
+//! There is no order in which the reservation locks of buffers could be taken, as user space names
+//! the buffers in any order. `drm_exec` takes them all, and if it meets somebody who came earlier
+//! and wants one of those it has, it lets go of all and starts again.
+//!
+//! C header: [`include/drm/drm_exec.h`](srctree/include/drm/drm_exec.h)
+
+use crate::{
+    bindings,
+    dma_fence::Fence,
+    dma_resv::Usage,
+    drm::gem::IntoGEMObject,
+    error::to_result,
+    prelude::*,
+    types::Opaque, //
+};
+
+/// Reservations that are all locked, with room for one fence in each.
+///
+/// # Invariants
+///
+/// `exec` is an initialized `struct drm_exec`. All its objects are locked, and each has room for a
+/// fence.
+pub struct Locked<'a> {
+    exec: &'a Opaque<bindings::drm_exec>,
+}
+
+impl Locked<'_> {
+    /// Adds one fence to all of them. It must be none that is made of others.
+    ///
+    /// Allocates nothing.
+    pub fn add_fence(self, fence: &Fence, usage: Usage) {
+        let exec = self.exec.get();
+        // SAFETY: By the type invariant.
+        let count = unsafe { (*exec).num_objects } as usize;
+        for index in 0..count {
+            // SAFETY: By the type invariant there are `count` objects, all locked, each with room
+            // for one fence; `self` is used up, so that no second one is added.
+            unsafe {
+                let object = *(*exec).objects.add(index);
+                bindings::dma_resv_add_fence((*object).resv, fence.as_raw(), usage as u32);
+            }
+        }
+    }
+}
+
+/// Locks the reservations of all `objects` and reserves room for a fence in each, then runs `then`.
+///
+/// Objects may come more than once, and may share a reservation. The locks are released when `then`
+/// has returned. [`EINTR`] or [`ERESTARTSYS`] if a signal for the process arrives first.
+///
+/// # Examples
+///
+/// ```ignore
+/// drm::exec::lock_all(&objects, |locked| {
+///     let fence = submit_what_cannot_fail();
+///     locked.add_fence(&fence, Usage::Write);
+/// })?;
+/// ```
+pub fn lock_all<O, B, R>(objects: &[B], then: impl FnOnce(Locked<'_>) -> R) -> Result<R>
+where
+    O: IntoGEMObject,
+    B: core::ops::Deref<Target = O>,
+{
+    const FLAGS: u32 = bindings::DRM_EXEC_INTERRUPTIBLE_WAIT | bindings::DRM_EXEC_IGNORE_DUPLICATES;
+
+    let exec = Opaque::<bindings::drm_exec>::uninit();
+    let count = u32::try_from(objects.len())?;
+    // SAFETY: `exec` is memory for it; it does not move before `drm_exec_fini()`.
+    unsafe { bindings::drm_exec_init(exec.get(), FLAGS, count) };
+    let result = acquire(&exec, objects).map(|()| {
+        // INVARIANT: `acquire()` has locked all objects and made room in each.
+        then(Locked { exec: &exec })
+    });
+    // SAFETY: It was initialized; this releases the locks.
+    unsafe { bindings::drm_exec_fini(exec.get()) };
+    result
+}
+
+fn acquire<O, B>(exec: &Opaque<bindings::drm_exec>, objects: &[B]) -> Result
+where
+    O: IntoGEMObject,
+    B: core::ops::Deref<Target = O>,
+{
+    // SAFETY: `exec` is initialized. This lets go of everything after contention, and says whether
+    // there is (still) something to do.
+    'retry: while unsafe { bindings::drm_exec_cleanup(exec.get()) } {
+        for object in objects {
+            // SAFETY: `exec` is initialized and the object is valid.
+            let locked = to_result(unsafe {
+                bindings::drm_exec_prepare_obj(exec.get(), object.as_raw(), 1)
+            });
+            // SAFETY: `exec` is initialized.
+            if !unsafe { (*exec.get()).contended }.is_null() {
+                continue 'retry;
+            }
+            locked?;
+        }
+    }
+    Ok(())
+}
+
+#[kunit_tests(rust_drm_exec)]
+mod tests {
+    use super::*;
+    use crate::{
+        device,
+        dma_fence::{
+            FenceContext,
+            FenceOps,
+            NewFence, //
+        },
+        dma_resv::Resv,
+        drm::{
+            self,
+            gem,
+            UnregisteredDevice, //
+        },
+        faux,
+        page::PAGE_SIZE,
+        sync::aref::ARef, //
+    };
+
+    #[pin_data]
+    struct Data {}
+    struct Driver;
+    struct File;
+    #[pin_data]
+    struct Object {}
+
+    impl drm::file::DriverFile for File {
+        type Driver = Driver;
+
+        fn open(_dev: &drm::Device<Driver>) -> Result<Pin<KBox<Self>>> {
+            Ok(KBox::new(Self, GFP_KERNEL)?.into())
+        }
+    }
+
+    impl gem::DriverObject for Object {
+        type Driver = Driver;
+        type Args = ();
+
+        fn new(
+            _dev: &drm::Device<Driver>,
+            _size: usize,
+            _args: Self::Args,
+        ) -> impl PinInit<Self, Error> {
+            try_pin_init!(Object {})
+        }
+    }
+
+    #[vtable]
+    impl drm::Driver for Driver {
+        type Data = Data;
+        type RegistrationData<'a> = ();
+        type File = File;
+        type Object = gem::Object<Object>;
+        type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
+
+        const INFO: drm::DriverInfo = drm::DriverInfo {
+            major: 0,
+            minor: 0,
+            patchlevel: 0,
+            name: c"kunit",
+            desc: c"KUnit",
+        };
+        const IOCTLS: &'static [drm::ioctl::DrmIoctlDescriptor] = &[];
+    }
+
+    struct Ops;
+
+    impl FenceOps for Ops {
+        fn driver_name(&self) -> &CStr {
+            c"kunit"
+        }
+        fn timeline_name(&self) -> &CStr {
+            c"exec"
+        }
+    }
+
+    fn resv(object: &gem::Object<Object>) -> &Resv {
+        // SAFETY: The object has an initialized reservation object as long as it lives.
+        unsafe { Resv::from_raw((*object.as_raw()).resv) }
+    }
+
+    #[test]
+    fn one_fence_for_all() -> Result {
+        let parent = faux::Registration::new(c"kunit-exec", None)?;
+        let device = UnregisteredDevice::<Driver>::new(parent.as_ref(), try_pin_init!(Data {}))?;
+        let mut objects: KVec<ARef<gem::Object<Object>>> = KVec::new();
+        for _ in 0..3 {
+            objects.push(gem::Object::new(&device, PAGE_SIZE, ())?, GFP_KERNEL)?;
+        }
+        // The same object twice is no deadlock.
+        let again = objects.first().ok_or(EINVAL)?.clone();
+        objects.push(again, GFP_KERNEL)?;
+
+        let mut timeline = FenceContext::new();
+        let new = NewFence::new(Ops, GFP_KERNEL)?;
+        let work = lock_all(&objects, |locked| {
+            let work = timeline.emit(new);
+            locked.add_fence(work.fence(), Usage::Write);
+            work
+        })?;
+
+        for object in &objects {
+            assert_eq!(resv(object).fences(Usage::Write).count(), 1);
+        }
+        work.signal();
+        for object in &objects {
+            assert!(resv(object).test_signaled(Usage::Bookkeep));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_to_lock() -> Result {
+        let none: KVec<ARef<gem::Object<Object>>> = KVec::new();
+        lock_all(&none, |_locked| ())
+    }
+}
