@@ -21,6 +21,7 @@ mod gsp;
 mod irq;
 mod mem;
 mod regs;
+mod rm;
 mod vbios;
 
 kernel::module_pci_driver! {

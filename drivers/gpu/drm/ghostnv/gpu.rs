@@ -10,8 +10,7 @@
 use kernel::{
     device::{
         self,
-        Bound,
-        Core, //
+        Bound, //
     },
     io::{
         poll::read_poll_timeout,
@@ -24,13 +23,17 @@ use kernel::{
 };
 
 use crate::{
-    gsp::Gsp,
+    gsp::{
+        rpc::Link,
+        Gsp, //
+    },
     mem::SysmemFlush,
     regs::{
         self,
         Bar0,
         BAR0_SIZE, //
-    }, //
+    },
+    rm,
 };
 
 pub(crate) mod chip;
@@ -53,10 +56,46 @@ pub(crate) struct Hw<'a> {
     pub(crate) chip: &'static Chip,
 }
 
+/// What everything shares that uses a GPU whose firmware runs.
+///
+/// Whoever holds one lets go of it before the driver lets go of the device.
+pub(crate) struct Core<'bound> {
+    /// The driver's objects in the firmware.
+    pub(crate) rm: Arc<rm::Root<'bound>>,
+    /// The engines there are.
+    pub(crate) engines: rm::engines::Engines,
+    link: Arc<Link<'bound>>,
+}
+
+impl<'bound> Core<'bound> {
+    #[inline(never)]
+    fn new(gsp: &Gsp<'bound>) -> Result<Arc<Self>> {
+        let link = gsp.link().clone();
+        let rm = rm::Root::new(link.clone(), gsp.info())?;
+        let engines = rm::engines::Engines::query(&rm)?;
+        gsp.route_interrupts(
+            engines.gsp_vector,
+            engines.all().iter().filter_map(|engine| engine.nonstall),
+        )?;
+        Ok(Arc::new(Self { rm, engines, link }, GFP_KERNEL)?)
+    }
+
+    /// The hardware, for as long as `self` is borrowed.
+    pub(crate) fn hw(&self) -> Hw<'_> {
+        self.link.hw()
+    }
+
+    /// The conversation with the firmware.
+    pub(crate) fn link(&self) -> &Arc<Link<'bound>> {
+        &self.link
+    }
+}
+
 /// A GPU that the driver is bound to.
 #[pin_data]
 pub(crate) struct Gpu<'bound> {
-    /// Dropped first: the firmware stops while all that it uses is still there.
+    core: Arc<Core<'bound>>,
+    /// Dropped before what follows: the firmware stops while all that it uses is still there.
     gsp: Gsp<'bound>,
     chip: &'static Chip,
     /// Must outlive everything that lets the GPU write to system memory.
@@ -68,7 +107,7 @@ pub(crate) struct Gpu<'bound> {
 impl<'bound> Gpu<'bound> {
     /// Brings the GPU up.
     pub(crate) fn new<'a>(
-        pdev: &'bound pci::Device<Core<'a>>,
+        pdev: &'bound pci::Device<device::Core<'a>>,
     ) -> Result<impl PinInit<Self, Error> + use<'bound, 'a>> {
         let bar = pdev
             .iomap_region_sized::<BAR0_SIZE>(0, c"ghostnv/bar0")
@@ -86,7 +125,10 @@ impl<'bound> Gpu<'bound> {
             }
         })?;
 
+        let core = Core::new(&gsp)?;
+
         Ok(try_pin_init!(Self {
+            core,
             gsp,
             chip,
             flush,

@@ -23,20 +23,23 @@ use crate::{
     },
 };
 
-mod abi;
+pub(crate) mod abi;
 mod boot;
 mod commands;
 mod events;
 mod libos;
+pub(crate) mod object;
 mod queue;
 mod radix3;
 pub(crate) mod rpc;
 mod sequencer;
 mod signal;
+mod status;
 mod wire;
 mod wpr;
 
 pub(crate) use boot::Gsp;
+pub(crate) use commands::GpuInfo;
 
 /// Tells the firmware that there is something in the command ring.
 fn doorbell(hw: Hw<'_>) {

@@ -41,6 +41,60 @@ pub(crate) enum Images {
     BootRom,
 }
 
+/// Numbers of the classes of objects that differ between generations.
+pub(crate) struct Classes {
+    /// Channels.
+    pub(crate) channel: u32,
+    /// The page of registers that user space may ring channels through.
+    pub(crate) usermode: u32,
+    /// Copies.
+    pub(crate) copy: u32,
+    /// 3D.
+    pub(crate) three_d: u32,
+    /// Compute.
+    pub(crate) compute: u32,
+    /// 2D.
+    pub(crate) two_d: u32,
+    /// Data from the pushbuffer into memory.
+    pub(crate) inline_to_memory: u32,
+}
+
+/// `FERMI_TWOD_A`, of all generations since.
+const TWO_D: u32 = 0x902d;
+/// `KEPLER_INLINE_TO_MEMORY_B`, of all generations since.
+const INLINE_TO_MEMORY: u32 = 0xa140;
+
+static TURING_CLASSES: Classes = Classes {
+    channel: 0xc46f,
+    usermode: 0xc461,
+    copy: 0xc5b5,
+    three_d: 0xc597,
+    compute: 0xc5c0,
+    two_d: TWO_D,
+    inline_to_memory: INLINE_TO_MEMORY,
+};
+
+static AMPERE_CLASSES: Classes = Classes {
+    channel: 0xc56f,
+    usermode: 0xc561,
+    copy: 0xc7b5,
+    three_d: 0xc797,
+    compute: 0xc7c0,
+    two_d: TWO_D,
+    inline_to_memory: INLINE_TO_MEMORY,
+};
+
+/// Ada's channels and copies are Ampere's.
+static ADA_CLASSES: Classes = Classes {
+    channel: 0xc56f,
+    usermode: 0xc561,
+    copy: 0xc7b5,
+    three_d: 0xc997,
+    compute: 0xc9c0,
+    two_d: TWO_D,
+    inline_to_memory: INLINE_TO_MEMORY,
+};
+
 /// One chip.
 pub(crate) struct Chip {
     /// Number in `BOOT_42`.
@@ -53,6 +107,8 @@ pub(crate) struct Chip {
     pub(crate) signature: &'static str,
     /// What it shares with its generation.
     pub(crate) hal: &'static Hal,
+    /// Its classes.
+    pub(crate) classes: &'static Classes,
 }
 
 impl Chip {
@@ -62,6 +118,7 @@ impl Chip {
         directory: &'static str,
         signature: &'static str,
         hal: &'static Hal,
+        classes: &'static Classes,
     ) -> Self {
         Self {
             id,
@@ -69,6 +126,7 @@ impl Chip {
             directory,
             signature,
             hal,
+            classes,
         }
     }
 }
@@ -91,22 +149,127 @@ static AMPERE: Hal = Hal {
 
 /// Every supported chip.
 pub(crate) static CHIPS: &[Chip] = &[
-    Chip::new(0x162, "TU102", "tu102", ".fwsignature_tu10x", &TURING),
-    Chip::new(0x164, "TU104", "tu104", ".fwsignature_tu10x", &TURING),
-    Chip::new(0x166, "TU106", "tu106", ".fwsignature_tu10x", &TURING),
-    Chip::new(0x167, "TU117", "tu117", ".fwsignature_tu11x", &TURING),
-    Chip::new(0x168, "TU116", "tu116", ".fwsignature_tu11x", &TURING),
-    Chip::new(0x172, "GA102", "ga102", ".fwsignature_ga10x", &AMPERE),
-    Chip::new(0x173, "GA103", "ga103", ".fwsignature_ga10x", &AMPERE),
-    Chip::new(0x174, "GA104", "ga104", ".fwsignature_ga10x", &AMPERE),
-    Chip::new(0x176, "GA106", "ga106", ".fwsignature_ga10x", &AMPERE),
-    Chip::new(0x177, "GA107", "ga107", ".fwsignature_ga10x", &AMPERE),
+    Chip::new(
+        0x162,
+        "TU102",
+        "tu102",
+        ".fwsignature_tu10x",
+        &TURING,
+        &TURING_CLASSES,
+    ),
+    Chip::new(
+        0x164,
+        "TU104",
+        "tu104",
+        ".fwsignature_tu10x",
+        &TURING,
+        &TURING_CLASSES,
+    ),
+    Chip::new(
+        0x166,
+        "TU106",
+        "tu106",
+        ".fwsignature_tu10x",
+        &TURING,
+        &TURING_CLASSES,
+    ),
+    Chip::new(
+        0x167,
+        "TU117",
+        "tu117",
+        ".fwsignature_tu11x",
+        &TURING,
+        &TURING_CLASSES,
+    ),
+    Chip::new(
+        0x168,
+        "TU116",
+        "tu116",
+        ".fwsignature_tu11x",
+        &TURING,
+        &TURING_CLASSES,
+    ),
+    Chip::new(
+        0x172,
+        "GA102",
+        "ga102",
+        ".fwsignature_ga10x",
+        &AMPERE,
+        &AMPERE_CLASSES,
+    ),
+    Chip::new(
+        0x173,
+        "GA103",
+        "ga103",
+        ".fwsignature_ga10x",
+        &AMPERE,
+        &AMPERE_CLASSES,
+    ),
+    Chip::new(
+        0x174,
+        "GA104",
+        "ga104",
+        ".fwsignature_ga10x",
+        &AMPERE,
+        &AMPERE_CLASSES,
+    ),
+    Chip::new(
+        0x176,
+        "GA106",
+        "ga106",
+        ".fwsignature_ga10x",
+        &AMPERE,
+        &AMPERE_CLASSES,
+    ),
+    Chip::new(
+        0x177,
+        "GA107",
+        "ga107",
+        ".fwsignature_ga10x",
+        &AMPERE,
+        &AMPERE_CLASSES,
+    ),
     // Ada's GSP, SEC2 and memory controller are driven exactly as GA102's.
-    Chip::new(0x192, "AD102", "ad102", ".fwsignature_ad10x", &AMPERE),
-    Chip::new(0x193, "AD103", "ad103", ".fwsignature_ad10x", &AMPERE),
-    Chip::new(0x194, "AD104", "ad104", ".fwsignature_ad10x", &AMPERE),
-    Chip::new(0x196, "AD106", "ad106", ".fwsignature_ad10x", &AMPERE),
-    Chip::new(0x197, "AD107", "ad107", ".fwsignature_ad10x", &AMPERE),
+    Chip::new(
+        0x192,
+        "AD102",
+        "ad102",
+        ".fwsignature_ad10x",
+        &AMPERE,
+        &ADA_CLASSES,
+    ),
+    Chip::new(
+        0x193,
+        "AD103",
+        "ad103",
+        ".fwsignature_ad10x",
+        &AMPERE,
+        &ADA_CLASSES,
+    ),
+    Chip::new(
+        0x194,
+        "AD104",
+        "ad104",
+        ".fwsignature_ad10x",
+        &AMPERE,
+        &ADA_CLASSES,
+    ),
+    Chip::new(
+        0x196,
+        "AD106",
+        "ad106",
+        ".fwsignature_ad10x",
+        &AMPERE,
+        &ADA_CLASSES,
+    ),
+    Chip::new(
+        0x197,
+        "AD107",
+        "ad107",
+        ".fwsignature_ad10x",
+        &AMPERE,
+        &ADA_CLASSES,
+    ),
 ];
 
 /// What a chip number means to this driver.

@@ -273,7 +273,7 @@ pub(crate) struct Started;
 struct Parts<'bound> {
     teardown: Teardown<'bound>,
     memory: Memory,
-    _irq: Pin<KBox<Irq<'bound>>>,
+    irq: Pin<KBox<Irq<'bound>>>,
     images: Images,
     app_version: u32,
 }
@@ -347,7 +347,7 @@ impl<'bound> Boot<'bound, Prepared> {
                 talks: false,
             },
             memory,
-            _irq: irq,
+            irq,
             images: Images {
                 booter_load: set.booter_load,
                 fwsec_frts,
@@ -498,7 +498,7 @@ impl<'bound> Boot<'bound, Started> {
             info.usable_bytes() >> 20
         );
         Ok(Gsp {
-            _parts: self.parts,
+            parts: self.parts,
             link,
             info: KBox::new(info, GFP_KERNEL)?,
         })
@@ -507,7 +507,7 @@ impl<'bound> Boot<'bound, Started> {
 
 /// A GSP whose firmware runs. Dropping it stops the firmware.
 pub(crate) struct Gsp<'bound> {
-    _parts: KBox<Parts<'bound>>,
+    parts: KBox<Parts<'bound>>,
     link: Arc<Link<'bound>>,
     info: KBox<GpuInfo>,
 }
@@ -527,8 +527,13 @@ impl<'bound> Gsp<'bound> {
     }
 
     /// For calls to the firmware.
-    pub(crate) fn link(&self) -> &Link<'bound> {
+    pub(crate) fn link(&self) -> &Arc<Link<'bound>> {
         &self.link
+    }
+
+    /// Says which interrupt vectors are the GSP's and which ones engines raise.
+    pub(crate) fn route_interrupts(&self, gsp: u32, engines: impl Iterator<Item = u32>) -> Result {
+        self.parts.irq.route(gsp, engines)
     }
 
     /// What the firmware found the GPU to be.

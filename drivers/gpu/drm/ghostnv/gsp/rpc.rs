@@ -32,11 +32,18 @@ use crate::{
         chip::Chip,
         Hw, //
     },
+    irq::watch::{
+        Failure,
+        Watchlist, //
+    },
     regs::BAR0_SIZE, //
 };
 
 use super::{
-    abi::function,
+    abi::{
+        function,
+        RcTriggered, //
+    },
     doorbell,
     events::Event,
     queue::{
@@ -45,6 +52,7 @@ use super::{
         Taken, //
     },
     signal::Signal,
+    status::Status,
     wire, //
 };
 
@@ -69,6 +77,10 @@ pub(crate) trait Call {
 
     /// Writes the payload.
     fn encode(&self, out: &mut KVVec<u8>) -> Result;
+    /// Reads from the reply's payload, which may be anything, whether GSP-RM refused.
+    fn status(_payload: &[u8]) -> Result<Result<(), Status>> {
+        Ok(Ok(()))
+    }
     /// Reads the reply's payload, which may be anything.
     fn decode(payload: &[u8]) -> Result<Self::Reply>;
 }
@@ -106,6 +118,8 @@ pub(crate) struct Link<'bound> {
     #[pin]
     signal: Signal,
     #[pin]
+    watchlist: Watchlist<'bound>,
+    #[pin]
     inner: Mutex<Inner>,
 }
 
@@ -141,6 +155,7 @@ impl<'bound> Link<'bound> {
             bar,
             chip,
             signal <- Signal::new(),
+            watchlist <- Watchlist::new(),
             inner <- new_mutex!(inner),
         }))
     }
@@ -157,6 +172,11 @@ impl<'bound> Link<'bound> {
     /// What the interrupt handler raises.
     pub(crate) fn signal(&self) -> &Signal {
         &self.signal
+    }
+
+    /// Channels whose owners are told of interrupts and failures.
+    pub(crate) fn watchlist(&self) -> &Watchlist<'bound> {
+        &self.watchlist
     }
 
     /// Bus address of the rings' memory.
@@ -220,8 +240,12 @@ impl<'bound> Link<'bound> {
                 },
             )
         })?;
-        C::decode(&inner.reply)
-            .inspect_err(|_| dev_err!(self.dev, "GSP: malformed reply to {}\n", C::NAME))
+        let malformed = |_: &Error| dev_err!(self.dev, "GSP: malformed reply to {}\n", C::NAME);
+        if let Err(status) = C::status(&inner.reply).inspect_err(malformed)? {
+            dev_err!(self.dev, "GSP: {} refused: {status}\n", C::NAME);
+            return Err(status.into());
+        }
+        C::decode(&inner.reply).inspect_err(malformed)
     }
 
     /// Waits for an event; `handle` gets each one and says what it was.
@@ -320,6 +344,7 @@ impl<'bound> Link<'bound> {
             return;
         };
         match Event::parse(&message) {
+            Ok(Some(Event::RcTriggered(rc))) => self.channel_failed(&rc),
             Ok(Some(event)) => event.log(self.dev),
             Ok(None) => dev_warn!(
                 self.dev,
@@ -327,6 +352,30 @@ impl<'bound> Link<'bound> {
                 message.function
             ),
             Err(_) => dev_err!(self.dev, "GSP: malformed event {:#x}\n", message.function),
+        }
+    }
+
+    /// Tells the owner of a channel that the firmware has stopped it.
+    fn channel_failed(&self, rc: &RcTriggered) {
+        let failure = Failure {
+            xid: rc.kind,
+            address: u64::from(rc.fault_address_hi) << 32 | u64::from(rc.fault_address_lo),
+            fault: rc.fault_type,
+        };
+        let mut known = false;
+        self.watchlist.failed(rc.channel, &failure, |owner| {
+            known = true;
+            dev_err!(
+                self.dev,
+                "channel {} of {owner}, engine type {:#x}: stopped by error {} at {:#x}\n",
+                rc.channel,
+                rc.engine_type,
+                failure.xid,
+                failure.address
+            );
+        });
+        if !known {
+            Event::RcTriggered(*rc).log(self.dev);
         }
     }
 

@@ -33,6 +33,14 @@ macro_rules! assert_layout {
     };
 }
 
+mod channel;
+mod control;
+mod object;
+
+pub(crate) use channel::*;
+pub(crate) use control::*;
+pub(crate) use object::*;
+
 /// First word of [`WprMeta`].
 pub(crate) const WPR_META_MAGIC: u64 = 0xdc3a_ae21_371a_60b3;
 /// Revision of the handoff between Booter, bootloader and sequencer that [`WprMeta`] follows.
@@ -233,11 +241,15 @@ pub(crate) const MESSAGE_HEADERS: usize = size_of::<ElementHeader>() + size_of::
 
 /// Numbers of the functions that the driver calls.
 pub(crate) mod function {
+    pub(crate) const FREE: u32 = 10;
     pub(crate) const UNLOADING_GUEST_DRIVER: u32 = 47;
     pub(crate) const GET_GSP_STATIC_INFO: u32 = 65;
+    pub(crate) const UPDATE_BAR_PDE: u32 = 70;
     pub(crate) const CONTINUATION_RECORD: u32 = 71;
     pub(crate) const GSP_SET_SYSTEM_INFO: u32 = 72;
     pub(crate) const SET_REGISTRY: u32 = 73;
+    pub(crate) const GSP_RM_CONTROL: u32 = 76;
+    pub(crate) const GSP_RM_ALLOC: u32 = 103;
 }
 
 /// Numbers of what the firmware tells without having been asked.

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests that make, control and free GSP-RM's objects, and parameters of the basic classes.
+//!
+//! Facts: open-gpu-kernel-modules 570.144, `g_rpc-structures.h`, `cl0000.h`, `cl0080.h`,
+//! `cl2080.h`, `nvos.h` and `nvstatuscodes.h`.
+
+use core::mem::offset_of;
+
+use kernel::prelude::*;
+use zerocopy_derive::{
+    Immutable,
+    KnownLayout, //
+};
+
+/// Start of the payload of `GSP_RM_ALLOC`; the class's parameters follow.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub(crate) struct RmAlloc {
+    pub(crate) client: u32,
+    pub(crate) parent: u32,
+    pub(crate) object: u32,
+    pub(crate) class: u32,
+    pub(crate) status: u32,
+    pub(crate) params_size: u32,
+    pub(crate) flags: u32,
+    pub(crate) reserved: u32,
+}
+assert_layout!(RmAlloc, 32, class @ 12, status @ 16, params_size @ 20, flags @ 24);
+
+/// Start of the payload of `GSP_RM_CONTROL`; the command's parameters follow.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub(crate) struct RmControl {
+    pub(crate) client: u32,
+    pub(crate) object: u32,
+    pub(crate) command: u32,
+    pub(crate) status: u32,
+    pub(crate) params_size: u32,
+    pub(crate) flags: u32,
+}
+assert_layout!(RmControl, 24, command @ 8, status @ 12, params_size @ 16, flags @ 20);
+
+/// Payload of `FREE`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub(crate) struct RmFree {
+    pub(crate) client: u32,
+    pub(crate) parent: u32,
+    pub(crate) object: u32,
+    pub(crate) status: u32,
+}
+assert_layout!(RmFree, 16, object @ 8, status @ 12);
+
+/// Numbers of classes that all chips share.
+pub(crate) mod class {
+    pub(crate) const CLIENT: u32 = 0x0000;
+    pub(crate) const DEVICE: u32 = 0x0080;
+    pub(crate) const SUBDEVICE: u32 = 0x2080;
+    pub(crate) const VASPACE: u32 = 0x90f1;
+}
+
+/// Parameters of a client (`NV01_ROOT`).
+#[repr(C)]
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub(crate) struct ClientParams {
+    pub(crate) client: u32,
+    pub(crate) process_id: u32,
+    pub(crate) process_name: [u8; 100],
+    pub(crate) padding: u32,
+    pub(crate) os_pid_info: u64,
+}
+assert_layout!(ClientParams, 120, process_name @ 8, os_pid_info @ 112);
+
+/// Parameters of a device (`NV01_DEVICE_0`): the GPU, as a client sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub(crate) struct DeviceParams {
+    pub(crate) device_id: u32,
+    pub(crate) client_share: u32,
+    pub(crate) target_client: u32,
+    pub(crate) target_device: u32,
+    pub(crate) flags: u32,
+    pub(crate) padding0: u32,
+    pub(crate) va_size: u64,
+    pub(crate) va_start: u64,
+    pub(crate) va_limit: u64,
+    pub(crate) va_mode: u32,
+    pub(crate) padding1: u32,
+}
+assert_layout!(DeviceParams, 56, flags @ 16, va_size @ 24, va_mode @ 48);
+
+/// Parameters of a subdevice (`NV20_SUBDEVICE_0`): one GPU of a device, of which there is one.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub(crate) struct SubdeviceParams {
+    pub(crate) subdevice_id: u32,
+}
+assert_layout!(SubdeviceParams, 4);
+
+/// [`VaSpaceParams::flags`]: the driver owns all page tables.
+pub(crate) const VASPACE_EXTERNALLY_OWNED: u32 = 1 << 3;
+
+/// Parameters of an address space (`FERMI_VASPACE_A`).
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub(crate) struct VaSpaceParams {
+    /// 0: a new one.
+    pub(crate) index: u32,
+    pub(crate) flags: u32,
+    pub(crate) size: u64,
+    pub(crate) start: u64,
+    pub(crate) limit: u64,
+    pub(crate) big_page_size: u32,
+    pub(crate) padding: u32,
+    pub(crate) base: u64,
+}
+assert_layout!(VaSpaceParams, 48, flags @ 4, size @ 8, limit @ 24, big_page_size @ 32, base @ 40);
+
+/// Payload of `UPDATE_BAR_PDE` and of its reply.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub(crate) struct UpdateBarPde {
+    /// [`BAR_PDE_BAR1`] or [`BAR_PDE_BAR2`].
+    pub(crate) bar: u32,
+    pub(crate) padding: u32,
+    pub(crate) entry: u64,
+    /// Which level the entry belongs to, as the address bit that it starts at.
+    pub(crate) level_shift: u64,
+}
+assert_layout!(UpdateBarPde, 24, entry @ 8, level_shift @ 16);
+
+/// [`UpdateBarPde::bar`]: BAR1.
+pub(crate) const BAR_PDE_BAR1: u32 = 0;
+/// [`UpdateBarPde::bar`]: BAR2.
+pub(crate) const BAR_PDE_BAR2: u32 = 1;
