@@ -13,6 +13,7 @@
 #![allow(dead_code)]
 
 mod bytes;
+mod channel;
 mod driver;
 mod falcon;
 mod firmware;

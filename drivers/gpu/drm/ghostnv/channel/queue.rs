@@ -1,0 +1,556 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way of jobs into the ring, and of their completions out of it.
+//!
+//! A submitter holds the *writer*, a mutex: whoever has it writes entries where the GPU does not
+//! look yet, and puts jobs into their order. What it shares with interrupts is the *state*, a
+//! spinlock that is held for a few stores. Committing a job that waits for nothing tells the GPU of
+//! it right there; otherwise the callback of the last dependency does.
+//!
+//! No fence is signaled below the state's lock: signaling calls the callbacks of other channels,
+//! which take theirs. For the same reason callbacks are neither added nor removed below it.
+
+use kernel::{
+    dma_fence::{
+        Fence,
+        FenceContext,
+        NewFence, //
+    },
+    new_mutex, new_spinlock_irq,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        lock::mutex::MutexGuard,
+        Mutex,
+        SpinLockIrq, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+};
+
+use super::{
+    fence::Timeline,
+    job::{
+        Job,
+        Jobs,
+        JOBS, //
+    },
+    ring::{
+        Entry,
+        Position, //
+    },
+};
+
+/// The hardware as a queue sees it, or a test's idea of it.
+pub(crate) trait Host: Send + Sync {
+    /// Writes an entry of the ring.
+    fn write_entry(&self, at: Position, entry: Entry);
+    /// Writes the tail of job `number`, and says which entry runs it. A tail may be overwritten
+    /// [`JOBS`] jobs later.
+    fn write_tail(&self, number: u64) -> Entry;
+    /// Tells the GPU that there are entries up to `end`, after all that was written before.
+    fn submit(&self, end: Position);
+    /// The number of the last job that is done. What its work wrote is visible afterwards.
+    fn completed(&self) -> u64;
+}
+
+/// What only submitters use.
+struct Writer {
+    timeline: FenceContext<Timeline>,
+    /// After the last entry of all jobs so far.
+    end: Position,
+}
+
+/// What submitters, callbacks and interrupts share.
+struct State<W> {
+    jobs: Jobs<W>,
+    /// After the last entry that is done.
+    done: Position,
+    /// Since when the GPU has been at work on the oldest job.
+    since: Option<Instant<Monotonic>>,
+    /// For how long the GPU has been at work on jobs that are done.
+    busy: Delta,
+    dead: bool,
+}
+
+impl<W> State<W> {
+    /// Tells the GPU of what it may have; says whether it had nothing before.
+    fn give<H: Host>(&mut self, host: &H) -> bool {
+        let Some(end) = self.jobs.give() else {
+            return false;
+        };
+        host.submit(end);
+        let idle = self.since.is_none();
+        if idle {
+            self.since = Some(Instant::now());
+        }
+        idle
+    }
+
+    /// Keeps account of the time after a job was taken out.
+    fn account(&mut self) {
+        if let Some(since) = self.since {
+            let now = Instant::now();
+            self.busy += now - since;
+            self.since = (self.jobs.given() > 0).then_some(now);
+        }
+    }
+}
+
+/// How long the oldest job may still run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    /// The GPU has nothing to do.
+    Idle,
+    /// This long.
+    In(Delta),
+    /// Not any longer.
+    Over,
+}
+
+/// The jobs of a channel.
+///
+/// `W` is what a job keeps of its dependencies.
+#[pin_data]
+pub(crate) struct Queue<H: Host, W> {
+    host: H,
+    kind: Timeline,
+    /// The number that was last seen, to do nothing quickly.
+    seen: Atomic<u64>,
+    #[pin]
+    writer: Mutex<Writer>,
+    #[pin]
+    state: SpinLockIrq<State<W>>,
+}
+
+/// How many jobs are taken out at a time. They are on the stack between two locks.
+const BATCH: usize = 8;
+
+impl<H: Host, W> Queue<H, W> {
+    /// A queue without jobs, on a ring that was never used.
+    pub(crate) fn new(host: H, kind: Timeline) -> Result<impl PinInit<Self>> {
+        let state = State {
+            jobs: Jobs::new()?,
+            done: Position::default(),
+            since: None,
+            busy: Delta::ZERO,
+            dead: false,
+        };
+        Ok(pin_init!(Self {
+            host,
+            kind,
+            seen: Atomic::new(0),
+            writer <- new_mutex!(Writer {
+                timeline: FenceContext::new(),
+                end: Position::default(),
+            }),
+            state <- new_spinlock_irq!(state),
+        }))
+    }
+
+    /// What kind of jobs these are.
+    pub(crate) fn kind(&self) -> Timeline {
+        self.kind
+    }
+
+    /// Begins a job of up to `segments` segments. Sleeps as long as there is no room for it.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` once the channel has failed, `ERESTARTSYS` if a signal ends the sleep.
+    pub(crate) fn begin(&self, segments: u32) -> Result<Submission<'_, H, W>> {
+        // The tail is one more.
+        let entries = segments.checked_add(1).ok_or(EINVAL)?;
+        loop {
+            let writer = self.writer.lock();
+            let oldest = {
+                let state = self.state.lock();
+                if state.dead {
+                    return Err(ENODEV);
+                }
+                let room = writer.end.room(state.done) >= entries && state.jobs.len() < JOBS;
+                match state.jobs.first() {
+                    Some(job) if !room => job.fence.fence().clone(),
+                    None if !room => return Err(EINVAL),
+                    _ => {
+                        drop(state);
+                        return Ok(Submission {
+                            queue: self,
+                            end: writer.end,
+                            left: segments,
+                            writer,
+                        });
+                    }
+                }
+            };
+            drop(writer);
+            oldest.wait()?;
+        }
+    }
+
+    /// Says that job `number` waits for nothing any more, and lets the GPU have it.
+    ///
+    /// For callbacks of fences. Says whether the GPU had nothing to do before.
+    pub(crate) fn release(&self, number: u64) -> bool {
+        let mut state = self.state.lock();
+        state.jobs.set_ready(number);
+        !state.dead && state.give(&self.host)
+    }
+
+    /// Signals the fences of the jobs that are done. For interrupt handlers.
+    pub(crate) fn complete(&self) {
+        let number = self.host.completed();
+        if number != self.seen.load(Relaxed) {
+            self.complete_up_to(number);
+        }
+    }
+
+    fn complete_up_to(&self, number: u64) {
+        loop {
+            let batch = {
+                let mut state = self.state.lock();
+                self.seen.store(number, Relaxed);
+                let batch: [Option<Job<W>>; BATCH] = core::array::from_fn(|_| {
+                    let job = state.jobs.take_done(number)?;
+                    state.done = job.end;
+                    Some(job)
+                });
+                if batch[0].is_some() {
+                    state.account();
+                }
+                batch
+            };
+            let more = batch[BATCH - 1].is_some();
+            for job in batch.into_iter().flatten() {
+                job.fence.signal();
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Ends all jobs that are not done: the one the GPU was at with `guilty`, those after it with
+    /// `ECANCELED`. No job can be submitted from here on.
+    ///
+    /// The GPU must have stopped working on the channel. May be called in any context, with no
+    /// lock held that a callback of a fence takes.
+    pub(crate) fn fail(&self, guilty: Error) {
+        self.state.lock().dead = true;
+        // What was done before that was done.
+        self.complete_up_to(self.host.completed());
+        let mut error = guilty;
+        loop {
+            let batch: [Option<Job<W>>; BATCH] = {
+                let mut state = self.state.lock();
+                state.since = None;
+                core::array::from_fn(|_| state.jobs.take())
+            };
+            let more = batch[BATCH - 1].is_some();
+            for job in batch.into_iter().flatten() {
+                job.fence.signal_with(Err(error));
+                error = ECANCELED;
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Whether the channel has failed.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.state.lock().dead
+    }
+
+    /// How long the oldest job may still run, if a job may run for `limit`.
+    pub(crate) fn deadline(&self, limit: Delta) -> Deadline {
+        // An interrupt may have been lost.
+        self.complete();
+        match self.state.lock().since {
+            None => Deadline::Idle,
+            Some(since) => {
+                let left = limit - since.elapsed();
+                if left > Delta::ZERO {
+                    Deadline::In(left)
+                } else {
+                    Deadline::Over
+                }
+            }
+        }
+    }
+
+    /// For how long the GPU has been at work, in all.
+    pub(crate) fn busy(&self) -> Delta {
+        let state = self.state.lock();
+        state
+            .since
+            .map_or(state.busy, |since| state.busy + since.elapsed())
+    }
+
+    /// A fence that signals when all jobs so far are done.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` once the channel has failed.
+    pub(crate) fn idle_fence(&self) -> Result<ARef<Fence>> {
+        let state = self.state.lock();
+        if state.dead {
+            return Err(ENODEV);
+        }
+        Ok(match state.jobs.last() {
+            Some(job) => job.fence.fence().clone(),
+            None => Fence::signaled(),
+        })
+    }
+}
+
+/// A job that has been put into the order of jobs.
+pub(crate) struct Committed {
+    /// Signals when it is done.
+    pub(crate) fence: ARef<Fence>,
+    /// What to [`Queue::release`] it by.
+    pub(crate) number: u64,
+    /// The GPU has been given it, and had nothing to do before.
+    pub(crate) started: bool,
+}
+
+/// A job that is being written.
+///
+/// As long as it exists nobody else submits to the queue. Dropping it leaves everything as it was.
+#[must_use = "a job that is not committed never was"]
+pub(crate) struct Submission<'a, H: Host, W> {
+    queue: &'a Queue<H, W>,
+    end: Position,
+    left: u32,
+    writer: MutexGuard<'a, Writer>,
+}
+
+impl<H: Host, W> Submission<'_, H, W> {
+    /// Writes the next segment. `ENOSPC` if there was no word of so many.
+    pub(crate) fn push(&mut self, entry: Entry) -> Result {
+        self.left = self.left.checked_sub(1).ok_or(ENOSPC)?;
+        self.queue.host.write_entry(self.end, entry);
+        self.end = self.end.after(1);
+        Ok(())
+    }
+
+    /// Puts the job into its place. If it is `ready` the GPU gets it before this returns, unless a
+    /// job before it waits for something.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the channel has failed meanwhile. The job does not exist then.
+    pub(crate) fn commit(
+        mut self,
+        new: NewFence<Timeline>,
+        ready: bool,
+        waits: W,
+    ) -> Result<Committed> {
+        let Queue { host, state, .. } = self.queue;
+        let fence = self.writer.timeline.emit(new);
+        let number = fence.seqno();
+        host.write_entry(self.end, host.write_tail(number));
+        let end = self.end.after(1);
+        let job = Job {
+            fence,
+            end,
+            ready,
+            waits,
+        };
+        let fence = job.fence.fence().clone();
+
+        let mut state = state.lock();
+        if state.dead {
+            drop(state);
+            job.fence.signal_with(Err(ENODEV));
+            return Err(ENODEV);
+        }
+        if let Err(job) = state.jobs.add(job) {
+            // `begin()` has made sure that there is room.
+            drop(state);
+            drop(job);
+            return Err(EBUSY);
+        }
+        let started = state.give(host);
+        drop(state);
+        self.writer.end = end;
+        Ok(Committed {
+            fence,
+            number,
+            started,
+        })
+    }
+}
+
+#[kunit_tests(ghostnv_channel_queue)]
+mod tests {
+    use super::*;
+    use crate::channel::ring::ENTRIES;
+    use kernel::sync::Arc;
+
+    /// A GPU that does a job when the test says so.
+    struct Fake {
+        completed: Atomic<u64>,
+        submits: Atomic<u32>,
+        put: Atomic<u32>,
+        entries: Atomic<u32>,
+    }
+
+    impl Host for Arc<Fake> {
+        fn write_entry(&self, _at: Position, _entry: Entry) {
+            self.entries.fetch_add(1, Relaxed);
+        }
+        fn write_tail(&self, _number: u64) -> Entry {
+            entry()
+        }
+        fn submit(&self, end: Position) {
+            self.submits.fetch_add(1, Relaxed);
+            self.put.store(end.index(), Relaxed);
+        }
+        fn completed(&self) -> u64 {
+            self.completed.load(Relaxed)
+        }
+    }
+
+    impl Fake {
+        fn new() -> Self {
+            Self {
+                completed: Atomic::new(0),
+                submits: Atomic::new(0),
+                put: Atomic::new(0),
+                entries: Atomic::new(0),
+            }
+        }
+
+        fn counts(&self) -> (u32, u32) {
+            (self.submits.load(Relaxed), self.put.load(Relaxed))
+        }
+    }
+
+    type Fakes = Queue<Arc<Fake>, ()>;
+
+    fn entry() -> Entry {
+        // Valid, hence no error.
+        Entry::segment(0x1000, 32, false).unwrap_or_else(|_| unreachable!())
+    }
+
+    fn queue() -> Result<(Arc<Fake>, Pin<KBox<Fakes>>)> {
+        let fake = Arc::new(Fake::new(), GFP_KERNEL)?;
+        let queue = KBox::pin_init(Queue::new(fake.clone(), Timeline::Copy)?, GFP_KERNEL)?;
+        Ok((fake, queue))
+    }
+
+    fn submit(queue: &Fakes, segments: u32, ready: bool) -> Result<Committed> {
+        let new = NewFence::new(Timeline::Copy, GFP_KERNEL)?;
+        let mut submission = queue.begin(segments)?;
+        for _ in 0..segments {
+            submission.push(entry())?;
+        }
+        submission.commit(new, ready, ())
+    }
+
+    #[test]
+    fn a_job_goes_through() -> Result {
+        let (gpu, queue) = queue()?;
+        let job = submit(&queue, 2, true)?;
+        assert_eq!((job.number, job.started), (1, true));
+        assert_eq!(gpu.counts(), (1, 3));
+        assert!(!job.fence.is_signaled());
+        queue.complete();
+        assert!(!job.fence.is_signaled());
+
+        gpu.completed.store(1, Relaxed);
+        queue.complete();
+        assert_eq!(job.fence.status(), Some(Ok(())));
+        assert!(queue.idle_fence()?.is_signaled());
+        assert_eq!(queue.deadline(Delta::from_secs(1)), Deadline::Idle);
+        Ok(())
+    }
+
+    #[test]
+    fn a_job_that_waits_holds_up_those_behind() -> Result {
+        let (gpu, queue) = queue()?;
+        let first = submit(&queue, 1, false)?;
+        let second = submit(&queue, 1, true)?;
+        assert!(!first.started && !second.started);
+        assert_eq!(gpu.counts(), (0, 0));
+        assert_eq!(queue.deadline(Delta::from_secs(1)), Deadline::Idle);
+
+        // One doorbell for both.
+        assert!(queue.release(first.number));
+        assert_eq!(gpu.counts(), (1, 4));
+        assert!(!submit(&queue, 0, true)?.started);
+        gpu.completed.store(2, Relaxed);
+        queue.complete();
+        assert!(first.fence.is_signaled() && second.fence.is_signaled());
+        assert!(!queue.idle_fence()?.is_signaled());
+        assert!(matches!(
+            queue.deadline(Delta::from_secs(9)),
+            Deadline::In(_)
+        ));
+        assert_eq!(queue.deadline(Delta::ZERO), Deadline::Over);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_committed_never_was() -> Result {
+        let (gpu, queue) = queue()?;
+        let mut submission = queue.begin(1)?;
+        submission.push(entry())?;
+        assert!(submission.push(entry()).is_err());
+        drop(submission);
+        assert_eq!(gpu.counts(), (0, 0));
+        assert_eq!(submit(&queue, 1, true)?.number, 1);
+        assert_eq!(gpu.counts(), (1, 2));
+        Ok(())
+    }
+
+    #[test]
+    fn failure_ends_everything_that_is_not_done() -> Result {
+        let (gpu, queue) = queue()?;
+        let mut fences = KVec::new();
+        for _ in 0..BATCH + 4 {
+            fences.push(submit(&queue, 1, true)?.fence, GFP_KERNEL)?;
+        }
+        gpu.completed.store(2, Relaxed);
+        queue.fail(EIO);
+        for (index, fence) in fences.iter().enumerate() {
+            let want = match index {
+                0 | 1 => Ok(()),
+                2 => Err(EIO),
+                _ => Err(ECANCELED),
+            };
+            assert_eq!(fence.status(), Some(want));
+        }
+        assert!(queue.is_dead());
+        assert!(queue.begin(1).is_err());
+        assert!(queue.idle_fence().is_err());
+        // Again is harmless.
+        queue.fail(EIO);
+        Ok(())
+    }
+
+    #[test]
+    fn the_ring_wraps() -> Result {
+        let (gpu, queue) = queue()?;
+        assert!(queue.begin(u32::MAX).is_err());
+        assert!(queue.begin(ENTRIES as u32).is_err());
+        let mut put = 0;
+        for number in 1..=40 {
+            let job = submit(&queue, 100, true)?;
+            put = (put + 101) % ENTRIES as u32;
+            assert_eq!(gpu.counts(), (number, put));
+            gpu.completed.store(job.number, Relaxed);
+            queue.complete();
+            assert!(job.fence.is_signaled());
+        }
+        Ok(())
+    }
+}
