@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What open files have in the registration data of their device.
+//!
+//! The data of a [`DriverFile`] lives as long as the file is open, which may be longer than the
+//! device is bound. State that must not outlive the binding, such as objects of the hardware that
+//! belong to the client, has to be part of [`drm::Driver::RegistrationData`]. A [`FileTable`] in
+//! there holds one value for each file, and an ioctl finds the one of its file without a lock and
+//! without a search.
+//!
+//! A value goes away with the table or when its file is closed, whichever comes first.
+
+use super::{
+    ClosingFile,
+    DriverFile,
+    File, //
+};
+use crate::{
+    new_mutex,
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Mutex, //
+    }, //
+};
+use core::{
+    cell::UnsafeCell,
+    ptr, //
+};
+
+/// The next table's number. Zero and [`CLAIMED`] are none.
+static NEXT_ID: Atomic<u64> = Atomic::new(1);
+
+/// A slot is being filled.
+const CLAIMED: u64 = u64::MAX;
+
+/// Where the value of a file is.
+///
+/// # Invariants
+///
+/// - `table` is zero, or [`CLAIMED`] while one thread has exclusive access to `value`, or the
+///   number of a table.
+/// - Once it is the number of a table, neither changes, and `value` points to that file's value in
+///   this table.
+pub(super) struct Slot {
+    table: Atomic<u64>,
+    value: UnsafeCell<*mut ()>,
+}
+
+// SAFETY: `value` is written only by the thread that claimed the slot, and read only after that.
+unsafe impl Send for Slot {}
+// SAFETY: As above.
+unsafe impl Sync for Slot {}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        // INVARIANT: The slot belongs to no table.
+        Self {
+            table: Atomic::new(0),
+            value: UnsafeCell::new(ptr::null_mut()),
+        }
+    }
+}
+
+/// A table of values, at most one for each open file.
+///
+/// A file can be in one table in its life.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::drm::{
+///     self,
+///     ClosingFile,
+///     File,
+///     FileTable, //
+/// };
+///
+/// /// Registration data.
+/// struct Data<V> {
+///     clients: FileTable<V>,
+/// }
+///
+/// /// What an ioctl does first.
+/// fn find<'a, F: drm::file::DriverFile, V: Send + Sync>(
+///     data: &'a Data<V>,
+///     file: &'a File<F>,
+/// ) -> Result<&'a V> {
+///     data.clients.get(file).ok_or(ENOENT)
+/// }
+///
+/// /// What closing the file does, under a registration guard.
+/// fn close<F: drm::file::DriverFile, V: Send + Sync>(data: &Data<V>, file: ClosingFile<'_, F>) {
+///     drop(data.clients.remove(file));
+/// }
+/// ```
+///
+/// # Invariants
+///
+/// `id` is unique among all tables.
+#[pin_data]
+pub struct FileTable<V: Send + Sync> {
+    id: u64,
+    #[pin]
+    values: Mutex<RBTree<u64, Pin<KBox<V>>>>,
+}
+
+impl<V: Send + Sync> FileTable<V> {
+    /// Makes an empty table.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // INVARIANT: 64 bits do not wrap.
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            values <- new_mutex!(RBTree::new(), "FileTable::values"),
+        })
+    }
+
+    /// Returns the value of a file.
+    #[inline]
+    pub fn get<'a, F: DriverFile>(&'a self, file: &'a File<F>) -> Option<&'a V> {
+        let slot = file.slot();
+
+        if slot.table.load(Acquire) != self.id {
+            return None;
+        }
+        // SAFETY: By the invariants of `Slot`, `value` points to the value of this file in this
+        // table. It is dropped with the table, which is borrowed for as long as the result, or by
+        // `remove()`, which requires that nothing borrows the file.
+        Some(unsafe { &*(*slot.value.get()).cast::<V>() })
+    }
+
+    /// Gives a file its value.
+    ///
+    /// Fails with `EEXIST` if it has one, or gets one just now.
+    pub fn insert<'a, F: DriverFile, E>(
+        &'a self,
+        file: &'a File<F>,
+        value: impl PinInit<V, E>,
+    ) -> Result<&'a V>
+    where
+        Error: From<E>,
+    {
+        let slot = file.slot();
+
+        // INVARIANT: From zero to `CLAIMED`.
+        slot.table
+            .cmpxchg(0, CLAIMED, Relaxed)
+            .map_err(|_| EEXIST)?;
+
+        match self.store(file.client_id(), value) {
+            Ok(value) => {
+                // SAFETY: The slot was claimed by this thread, so nobody else accesses it.
+                unsafe { *slot.value.get() = value.cast() };
+                // INVARIANT: `value` points to the value, and from `CLAIMED` to a table's number.
+                slot.table.store(self.id, Release);
+                // SAFETY: As in `get()`.
+                Ok(unsafe { &*value })
+            }
+            Err(e) => {
+                // INVARIANT: The claim is given up: nobody has seen a value.
+                slot.table.store(0, Release);
+                Err(e)
+            }
+        }
+    }
+
+    fn store<E>(&self, key: u64, value: impl PinInit<V, E>) -> Result<*mut V>
+    where
+        Error: From<E>,
+    {
+        let value = KBox::pin_init(value, GFP_KERNEL)?;
+        let address = ptr::from_ref(&*value).cast_mut();
+
+        self.values
+            .lock()
+            .try_create_and_insert(key, value, GFP_KERNEL)?;
+        Ok(address)
+    }
+
+    /// Takes the value of a file that is being closed.
+    pub fn remove<F: DriverFile>(&self, file: ClosingFile<'_, F>) -> Option<Pin<KBox<V>>> {
+        // By the invariants of `ClosingFile`, which is consumed, nothing that `get()` returned for
+        // this file is still in use.
+        self.values.lock().remove(&file.client_id())
+    }
+
+    /// Calls `f` for the value of each file, in the order in which the files were opened.
+    ///
+    /// While this runs no file can enter or leave the table.
+    pub fn for_each(&self, mut f: impl FnMut(&V)) {
+        for value in self.values.lock().values() {
+            f(value);
+        }
+    }
+}
