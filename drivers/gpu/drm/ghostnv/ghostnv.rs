@@ -4,10 +4,11 @@
 //!
 //! The driver is a client of the firmware that runs on the GPU's own system processor (GSP-RM). The
 //! modules are the rooms of one house and data enters at the top: [`driver`] binds to the PCI
-//! function, [`gpu`] names the chip, [`firmware`] and [`vbios`] deliver the images, [`falcon`] runs
-//! them on the microcontrollers, [`mem`] divides video memory between them, [`gsp`] boots GSP-RM
-//! and talks to it, woken by [`irq`]. A room uses only rooms below it, and register offsets stay
-//! in [`regs`].
+//! function, [`uapi`] takes the ioctls of its DRM device, and a [`file`](mod@file) is a client.
+//! [`gpu`] names the chip, [`firmware`] and [`vbios`] deliver the images, [`falcon`] runs them on
+//! the microcontrollers, [`mem`] divides video memory between them, [`gsp`] boots GSP-RM and talks
+//! to it, woken by [`irq`], and [`rm`] has its objects. A room uses only rooms below it, and
+//! register offsets stay in [`regs`].
 
 // Some of what the boot learns is for the DRM device, which is not in yet.
 #![allow(dead_code)]
@@ -16,13 +17,16 @@ mod bytes;
 mod channel;
 mod driver;
 mod falcon;
+mod file;
 mod firmware;
+mod gem;
 mod gpu;
 mod gsp;
 mod irq;
 mod mem;
 mod regs;
 mod rm;
+mod uapi;
 mod vbios;
 
 kernel::module_pci_driver! {

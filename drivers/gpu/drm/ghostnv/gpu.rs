@@ -12,6 +12,7 @@ use kernel::{
         self,
         Bound, //
     },
+    drm,
     io::{
         poll::read_poll_timeout,
         Io, //
@@ -34,6 +35,7 @@ use crate::{
         BAR0_SIZE, //
     },
     rm,
+    uapi, //
 };
 
 pub(crate) mod chip;
@@ -94,6 +96,8 @@ impl<'bound> Core<'bound> {
 /// A GPU that the driver is bound to.
 #[pin_data]
 pub(crate) struct Gpu<'bound> {
+    /// Dropped first: user space lets go of everything.
+    drm: drm::Registration<'bound, uapi::Driver>,
     core: Arc<Core<'bound>>,
     /// Dropped before what follows: the firmware stops while all that it uses is still there.
     gsp: Gsp<'bound>,
@@ -126,8 +130,10 @@ impl<'bound> Gpu<'bound> {
         })?;
 
         let core = Core::new(&gsp)?;
+        let drm = uapi::register(pdev, core.clone(), gsp.info())?;
 
         Ok(try_pin_init!(Self {
+            drm,
             core,
             gsp,
             chip,

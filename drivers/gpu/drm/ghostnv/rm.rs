@@ -40,6 +40,7 @@ use crate::gsp::{
 };
 
 pub(crate) mod engines;
+pub(crate) mod graphics;
 pub(crate) mod ids;
 pub(crate) mod vaspace;
 

@@ -135,10 +135,11 @@ impl<V: Send + Sync> FileTable<V> {
         Some(unsafe { &*(*slot.value.get()).cast::<V>() })
     }
 
-    /// Gives a file its value.
+    /// Returns the value of a file, which is made if there is none yet.
     ///
-    /// Fails with `EEXIST` if it has one, or gets one just now.
-    pub fn insert<'a, F: DriverFile, E>(
+    /// While `value` is initialised no file can enter or leave the table. Fails with `EBUSY` if the
+    /// file is in another table.
+    pub fn get_or_insert<'a, F: DriverFile, E>(
         &'a self,
         file: &'a File<F>,
         value: impl PinInit<V, E>,
@@ -146,41 +147,42 @@ impl<V: Send + Sync> FileTable<V> {
     where
         Error: From<E>,
     {
+        if let Some(value) = self.get(file) {
+            return Ok(value);
+        }
+
+        let mut values = self.values.lock();
+        // Another thread may have been faster.
+        if let Some(value) = self.get(file) {
+            return Ok(value);
+        }
+
         let slot = file.slot();
+        // INVARIANT: From here on this thread has exclusive access to the slot.
+        slot.table.cmpxchg(0, CLAIMED, Relaxed).map_err(|_| EBUSY)?;
 
-        // INVARIANT: From zero to `CLAIMED`.
-        slot.table
-            .cmpxchg(0, CLAIMED, Relaxed)
-            .map_err(|_| EEXIST)?;
+        let stored = KBox::pin_init(value, GFP_KERNEL).and_then(|value| {
+            let address = ptr::from_ref(&*value).cast_mut();
 
-        match self.store(file.client_id(), value) {
+            values.try_create_and_insert(file.client_id(), value, GFP_KERNEL)?;
+            Ok(address)
+        });
+
+        match stored {
             Ok(value) => {
-                // SAFETY: The slot was claimed by this thread, so nobody else accesses it.
+                // SAFETY: Nobody else accesses the slot.
                 unsafe { *slot.value.get() = value.cast() };
-                // INVARIANT: `value` points to the value, and from `CLAIMED` to a table's number.
+                // INVARIANT: `value` points to the value of the file.
                 slot.table.store(self.id, Release);
                 // SAFETY: As in `get()`.
                 Ok(unsafe { &*value })
             }
             Err(e) => {
-                // INVARIANT: The claim is given up: nobody has seen a value.
+                // INVARIANT: The slot is as it was, and nobody has seen a value.
                 slot.table.store(0, Release);
                 Err(e)
             }
         }
-    }
-
-    fn store<E>(&self, key: u64, value: impl PinInit<V, E>) -> Result<*mut V>
-    where
-        Error: From<E>,
-    {
-        let value = KBox::pin_init(value, GFP_KERNEL)?;
-        let address = ptr::from_ref(&*value).cast_mut();
-
-        self.values
-            .lock()
-            .try_create_and_insert(key, value, GFP_KERNEL)?;
-        Ok(address)
     }
 
     /// Takes the value of a file that is being closed.

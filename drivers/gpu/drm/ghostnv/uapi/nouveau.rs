@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! nouveau's ioctls.
+//!
+//! Their structures are those of the kernel's `nouveau_drm.h`, their semantics those that users of
+//! nouveau have come to depend on, down to the errors. What the interface before `VM_BIND` has
+//! beyond buffer objects is not here: its ioctls fail with `ENOSYS`, whereupon its users (the old
+//! OpenGL and X drivers) give up.
+
+use kernel::{
+    drm,
+    io::Io,
+    prelude::*,
+    uapi::{
+        self,
+        drm_nouveau_channel_alloc,
+        drm_nouveau_channel_free,
+        drm_nouveau_gem_pushbuf,
+        drm_nouveau_get_zcull_info,
+        drm_nouveau_getparam,
+        drm_nouveau_vm_init, //
+    }, //
+};
+
+use crate::{
+    file::File,
+    gpu::Hw,
+    regs::timer, //
+};
+
+use super::{
+    Device,
+    Shared, //
+};
+
+/// The end of the address spaces that clients get.
+pub(super) const VA_END: u64 = 1 << 47;
+
+/// Pushes that one `EXEC` takes.
+pub(crate) const EXEC_PUSH_MAX: u32 = 510;
+
+/// Time of the GPU in nanoseconds.
+///
+/// The halves cannot be read at once. If the upper one has changed meanwhile, the lower one belongs
+/// to neither for sure.
+fn timer_nsec(hw: Hw<'_>) -> u64 {
+    let high = || u64::from(hw.bar.read(timer::TIME_1).nsec().get());
+    let mut upper = high();
+
+    loop {
+        let lower = hw.bar.read(timer::TIME_0).nsec();
+        let again = high();
+
+        if again == upper {
+            return (upper << 32) | u64::from(lower);
+        }
+        upper = again;
+    }
+}
+
+/// `GETPARAM`: one number about the GPU.
+pub(super) fn getparam(
+    _device: &Device,
+    shared: &Shared<'_>,
+    args: &mut drm_nouveau_getparam,
+    _file: &drm::File<File>,
+) -> Result<u32> {
+    /// PCI Express.
+    const BUS_TYPE: u64 = 2;
+
+    let facts = &shared.facts;
+
+    args.value = match u32::try_from(args.param).map_err(|_| EINVAL)? {
+        uapi::NOUVEAU_GETPARAM_PCI_VENDOR => facts.pci_vendor.into(),
+        uapi::NOUVEAU_GETPARAM_PCI_DEVICE => facts.pci_device.into(),
+        uapi::NOUVEAU_GETPARAM_BUS_TYPE => BUS_TYPE,
+        uapi::NOUVEAU_GETPARAM_FB_SIZE => facts.vram_usable,
+        uapi::NOUVEAU_GETPARAM_AGP_SIZE => VA_END,
+        uapi::NOUVEAU_GETPARAM_CHIPSET_ID => shared.core.hw().chip.id.into(),
+        uapi::NOUVEAU_GETPARAM_VM_VRAM_BASE => 0,
+        uapi::NOUVEAU_GETPARAM_GRAPH_UNITS => facts.graph_units(),
+        uapi::NOUVEAU_GETPARAM_PTIMER_TIME => timer_nsec(shared.core.hw()),
+        uapi::NOUVEAU_GETPARAM_HAS_BO_USAGE => 1,
+        uapi::NOUVEAU_GETPARAM_HAS_PAGEFLIP => 1,
+        uapi::NOUVEAU_GETPARAM_EXEC_PUSH_MAX => EXEC_PUSH_MAX.into(),
+        uapi::NOUVEAU_GETPARAM_VRAM_BAR_SIZE => facts.bar1_size,
+        uapi::NOUVEAU_GETPARAM_VRAM_USED => shared.vram_used(),
+        uapi::NOUVEAU_GETPARAM_HAS_VMA_TILEMODE => 1,
+        _ => return Err(EINVAL),
+    };
+    Ok(0)
+}
+
+/// `GET_ZCULL_INFO`: what the early depth test needs.
+pub(super) fn get_zcull_info(
+    _device: &Device,
+    shared: &Shared<'_>,
+    args: &mut drm_nouveau_get_zcull_info,
+    _file: &drm::File<File>,
+) -> Result<u32> {
+    let zcull = shared.facts.graphics.zcull.as_ref().ok_or(ENOTTY)?;
+
+    *args = drm_nouveau_get_zcull_info {
+        width_align_pixels: zcull.width_align_pixels,
+        height_align_pixels: zcull.height_align_pixels,
+        pixel_squares_by_aliquots: zcull.pixel_squares_by_aliquots,
+        aliquot_total: zcull.aliquot_total,
+        zcull_region_byte_multiplier: zcull.region_byte_multiplier,
+        zcull_region_header_size: zcull.region_header_size,
+        zcull_subregion_header_size: zcull.subregion_header_size,
+        subregion_count: zcull.subregion_count,
+        subregion_width_align_pixels: zcull.subregion_width_align_pixels,
+        subregion_height_align_pixels: zcull.subregion_height_align_pixels,
+        // Of no use without an ioctl that takes the buffer.
+        ctxsw_size: 0,
+        ctxsw_align: 0,
+    };
+    Ok(0)
+}
+
+/// `VM_INIT`: the client manages its address space itself.
+pub(super) fn vm_init(
+    _device: &Device,
+    shared: &Shared<'_>,
+    args: &mut drm_nouveau_vm_init,
+    file: &drm::File<File>,
+) -> Result<u32> {
+    let start = args.kernel_managed_addr;
+    let end = start
+        .checked_add(args.kernel_managed_size)
+        .filter(|end| *end <= VA_END)
+        .ok_or(EINVAL)?;
+
+    shared.client(file)?.vm_init(start..end)?;
+    Ok(0)
+}
+
+/// `CHANNEL_ALLOC`: a way for work to get to an engine.
+pub(super) fn channel_alloc(
+    _device: &Device,
+    shared: &Shared<'_>,
+    _args: &mut drm_nouveau_channel_alloc,
+    file: &drm::File<File>,
+) -> Result<u32> {
+    shared.client(file)?.settle();
+    Err(ENODEV)
+}
+
+/// `CHANNEL_FREE`.
+pub(super) fn channel_free(
+    _device: &Device,
+    _shared: &Shared<'_>,
+    _args: &mut drm_nouveau_channel_free,
+    _file: &drm::File<File>,
+) -> Result<u32> {
+    Err(ENOENT)
+}
+
+/// `GEM_PUSHBUF`: submission of the interface before `VM_BIND`.
+pub(super) fn gem_pushbuf(
+    _device: &Device,
+    _shared: &Shared<'_>,
+    _args: &mut drm_nouveau_gem_pushbuf,
+    _file: &drm::File<File>,
+) -> Result<u32> {
+    Err(ENOSYS)
+}
