@@ -9,14 +9,11 @@
 pub mod bar0;
 
 use crate::bar::Window;
-use crate::bus::pci::{Config, Effects};
+use crate::bus::pci::{Config, Effects, Options};
 use crate::env::trace::Kind;
 use crate::gsp::Gsp;
 use crate::host::{Ctx, Step};
 use crate::machine::Machine;
-
-/// BAR1 of a card that was not told otherwise.
-pub const BAR1_SIZE: u64 = 256 << 20;
 
 /// The card.
 pub struct Gpu {
@@ -26,8 +23,8 @@ pub struct Gpu {
     pub gsp: Gsp,
     /// PCI configuration space.
     pub config: Config,
-    /// Bytes of BAR1.
-    pub bar1_size: u64,
+    /// What kind of board it is.
+    pub options: Options,
     /// Registers that only remember.
     storage: bar0::Storage,
     /// The card was pulled out.
@@ -37,17 +34,17 @@ pub struct Gpu {
 impl Gpu {
     /// A card just after power-on.
     pub fn new(hw: Machine) -> Self {
-        Self::with_bar1(hw, BAR1_SIZE)
+        Self::with_options(hw, Options::default())
     }
 
-    /// A card with a BAR1 of `bar1_size` bytes, a power of two.
-    pub fn with_bar1(hw: Machine, bar1_size: u64) -> Self {
-        let config = Config::new(hw.chip, bar1_size);
+    /// A card on a board of this kind.
+    pub fn with_options(hw: Machine, options: Options) -> Self {
+        let config = Config::new(hw.chip, options);
         Self {
             hw,
             gsp: Gsp::default(),
             config,
-            bar1_size,
+            options,
             storage: bar0::Storage::default(),
             unplugged: false,
         }
@@ -58,7 +55,7 @@ impl Gpu {
         self.gsp.reset();
         self.hw.reset();
         self.storage = bar0::Storage::default();
-        self.config = Config::new(self.hw.chip, self.bar1_size);
+        self.config = Config::new(self.hw.chip, self.options);
         self.hw.env.mem.bus_master = false;
     }
 
@@ -150,14 +147,15 @@ impl Gpu {
         let env = &mut self.hw.env;
         let now = env.clock.ns();
         env.trace.marker(now, number, env.mem.dma_read, env.mem.dma_written);
-        self.unplugged |= env.faults.unplug(now, Some(number));
+        env.faults.marker(number);
+        self.unplugged |= env.faults.unplug(now);
     }
 
     /// A slice of work for engines and firmware, of about `budget` nanoseconds.
     pub fn step(&mut self, budget: u64) -> Step {
         let env = &mut self.hw.env;
         if !env.faults.is_empty() {
-            self.unplugged |= env.faults.unplug(env.clock.ns(), None);
+            self.unplugged |= env.faults.unplug(env.clock.ns());
         }
         if self.unplugged {
             return Step::Idle;

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ghostnv_gpu::bus::doorbell::SharedPage;
+use ghostnv_gpu::bus::pci;
 use ghostnv_gpu::bus::serve::{Listener, run};
 use ghostnv_gpu::bus::server::Server;
 use ghostnv_gpu::chip::{CHIPS, Chip};
@@ -82,6 +83,9 @@ struct Serve {
     /// BAR1 in MiB, a power of two.
     #[arg(long, default_value_t = 256, value_parser = bar1)]
     bar1: u64,
+    /// Offer MSI alone. QEMU 11.1 aborts when a vfio-user device with MSI-X is unplugged.
+    #[arg(long)]
+    no_msix: bool,
     /// Exit with 3 if anything happened that no correct driver does.
     #[arg(long)]
     strict: bool,
@@ -177,7 +181,8 @@ fn card(options: &Serve) -> anyhow::Result<Gpu> {
     }
     let load = |path| FirmwareSet::load(path, options.chip);
     let firmware = options.firmware.as_deref().map(load).transpose()?;
-    Ok(Gpu::with_bar1(Machine::new(options.chip, env, firmware), options.bar1 << 20))
+    let board = pci::Options { bar1: options.bar1 << 20, msix: !options.no_msix };
+    Ok(Gpu::with_options(Machine::new(options.chip, env, firmware), board))
 }
 
 fn page(options: &Serve) -> anyhow::Result<Option<SharedPage>> {

@@ -37,8 +37,8 @@ pub struct Report {
     pub dma_read: u64,
     /// Bytes written by DMA.
     pub dma_written: u64,
-    /// Injected faults that fired.
-    pub faults_fired: u64,
+    /// How often each fault of the script fired.
+    pub faults_fired: Vec<u64>,
 }
 
 impl Report {
@@ -55,7 +55,7 @@ impl Report {
             totals: Kind::ALL.iter().map(|&(kind, name)| (name, env.trace.total(kind))).collect(),
             dma_read: env.mem.dma_read,
             dma_written: env.mem.dma_written,
-            faults_fired: env.faults.fired,
+            faults_fired: env.faults.fired(),
         }
     }
 
@@ -73,8 +73,8 @@ impl Report {
             write!(s, " {name} {total}")?;
         }
         writeln!(s, "\n dma: read {} B, written {} B", self.dma_read, self.dma_written)?;
-        if self.faults_fired > 0 {
-            writeln!(s, " injected faults fired: {}", self.faults_fired)?;
+        if !self.faults_fired.is_empty() {
+            writeln!(s, " injected faults, how often each fired: {:?}", self.faults_fired)?;
         }
         let mut notes: Vec<_> = self.notes.iter().collect();
         notes.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));

@@ -5,7 +5,8 @@
 //! The capabilities stand where GeForce boards have them: power management at 0x60, MSI at 0x68,
 //! PCI Express at 0x78, a vendor-specific one at 0xb4. The class is "3D controller", because the
 //! display fuse says that there are no heads. Boards of this kind have no MSI-X; it is offered at
-//! 0xc8 all the same, with its table where the data-centre parts of the family have it.
+//! 0xc8 all the same, with its table where the data-centre parts of the family have it, unless the
+//! card is asked to do without.
 //!
 //! The first dword of the vendor-specific capability's payload is a *trace marker*: the number that
 //! a guest writes there ends up in the trace, so that a test can say "from here".
@@ -50,6 +51,21 @@ pub struct Effects {
     pub flr: bool,
 }
 
+/// What boards of one chip differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of BAR1, a power of two.
+    pub bar1: u64,
+    /// Whether MSI-X is offered.
+    pub msix: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { bar1: 256 << 20, msix: true }
+    }
+}
+
 /// Configuration space.
 pub struct Config {
     regs: Box<[u8; SIZE]>,
@@ -58,11 +74,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// As it is after reset, with a BAR1 of `bar1` bytes (a power of two).
-    pub fn new(chip: &Chip, bar1: u64) -> Self {
+    /// As it is after reset.
+    pub fn new(chip: &Chip, options: Options) -> Self {
         let mut c = Self { regs: Box::new([0; SIZE]), mask: Box::new([0; SIZE]) };
-        c.header(chip, bar1);
+        c.header(chip, options.bar1);
         c.capabilities(chip);
+        if options.msix {
+            c.msix();
+        }
         c
     }
 
@@ -113,10 +132,13 @@ impl Config {
         self.set(EXPRESS + 0x2c, (1 << (speed + 1)) - 2, 0);
         self.set(EXPRESS + 0x30, speed, 0x0000_001f);
 
-        self.set(VENDOR, 0x0014_0009 | (MSIX as u32) << 8, 0);
+        self.set(VENDOR, 0x0014_0009, 0);
         self.set(MARKER, 0, 0xffff_ffff);
+    }
 
-        // One vector; table and pending bits in BAR0.
+    /// One vector; table and pending bits in BAR0.
+    fn msix(&mut self) {
+        self.set(VENDOR, 0x0014_0009 | (MSIX as u32) << 8, 0);
         self.set(MSIX, 0x0000_0011, 0xc000_0000);
         self.set(MSIX + 4, MSIX_TABLE, 0);
         self.set(MSIX + 8, MSIX_PBA, 0);
@@ -187,13 +209,11 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn config() -> Config {
-        Config::new(Chip::find("ga102").unwrap(), 256 << 20)
+    fn config(msix: bool) -> Config {
+        Config::new(Chip::find("ga102").unwrap(), Options { msix, ..Options::default() })
     }
 
-    #[test]
-    fn capability_chain_holds_what_the_drivers_look_for() {
-        let c = config();
+    fn capabilities(c: &Config) -> Vec<(usize, u32)> {
         let mut at = c.dword(0x34) as usize & 0xff;
         let mut ids = Vec::new();
         while at != 0 {
@@ -201,12 +221,20 @@ mod tests {
             ids.push((at, head & 0xff));
             at = (head >> 8) as usize & 0xff;
         }
-        assert_eq!(ids, [(0x60, 1), (0x68, 5), (0x78, 0x10), (0xb4, 9), (0xc8, 0x11)]);
+        ids
+    }
+
+    #[test]
+    fn capability_chain_holds_what_the_drivers_look_for() {
+        let chain = [(0x60, 1), (0x68, 5), (0x78, 0x10), (0xb4, 9), (0xc8, 0x11)];
+        assert_eq!(capabilities(&config(true)), chain);
+        assert_eq!(capabilities(&config(false)), chain[..4]);
+        assert_eq!(config(false).dword(MSIX), 0);
     }
 
     #[test]
     fn bars_size_and_markers_mark() {
-        let mut c = config();
+        let mut c = config(true);
         for (at, size) in [(0x10, 16 << 20), (0x14, 256 << 20), (0x1c, 32 << 20)] {
             c.write(at, &[0xff; 4]);
             let low = c.dword(at as usize);

@@ -147,7 +147,7 @@ impl Server {
     fn region_size(&self, index: u32) -> Result<u64, Errno> {
         match index {
             BAR0 => Ok(pci::BAR0_SIZE),
-            BAR1 => Ok(self.gpu.bar1_size),
+            BAR1 => Ok(self.gpu.options.bar1),
             BAR3 => Ok(pci::BAR3_SIZE),
             CONFIG => Ok(pci::SIZE as u64),
             _ if index < REGIONS => Ok(0),

@@ -4,7 +4,8 @@
 //!
 //! A script is TOML with one `[[fault]]` table a fault; see [`Fault`] for the kinds. Each fault
 //! counts what it matches, and fires from its `nth` match (1 by default) on, `count` times (1 by
-//! default). Where two fire at once, the first in the script wins.
+//! default). Any fault may name a `marker`: it then counts nothing until the guest has written that
+//! marker. Where two fire at once, the first in the script wins.
 
 use std::path::Path;
 
@@ -117,12 +118,11 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u64,
     },
-    /// The card is pulled out `ms` after power-on, or at marker `marker`.
+    /// The card is pulled out.
     Unplug {
-        /// Milliseconds after power-on.
-        ms: Option<u64>,
-        /// Guest marker.
-        marker: Option<u32>,
+        /// Not before this many milliseconds after power-on.
+        #[serde(default)]
+        ms: u64,
     },
 }
 
@@ -138,7 +138,27 @@ fn forever() -> u64 {
 #[serde(deny_unknown_fields)]
 struct Script {
     #[serde(default)]
-    fault: Vec<Fault>,
+    fault: Vec<toml::Table>,
+}
+
+/// A fault and how far it has come.
+#[derive(Debug)]
+struct Planned {
+    fault: Fault,
+    /// Counts nothing until this marker is written.
+    marker: Option<u32>,
+    /// Matches so far.
+    seen: u64,
+    /// How often it fired.
+    fired: u64,
+}
+
+impl Planned {
+    fn new(mut table: toml::Table) -> anyhow::Result<Self> {
+        let marker = table.remove("marker").map(toml::Value::try_into).transpose()?;
+        let fault = toml::Value::Table(table).try_into()?;
+        Ok(Self { fault, marker, seen: 0, fired: 0 })
+    }
 }
 
 /// What an RPC's reply should suffer.
@@ -152,12 +172,10 @@ pub struct RpcFault {
     pub status: u32,
 }
 
-/// The faults still to come.
+/// The faults of a run.
 #[derive(Debug, Default)]
 pub struct FaultPlan {
-    faults: Vec<(Fault, u64)>,
-    /// How many faults fired.
-    pub fired: u64,
+    faults: Vec<Planned>,
 }
 
 impl FaultPlan {
@@ -171,7 +189,8 @@ impl FaultPlan {
     /// Parses a script.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let script: Script = toml::from_str(text)?;
-        Ok(Self { faults: script.fault.into_iter().map(|f| (f, 0)).collect(), fired: 0 })
+        let faults = script.fault.into_iter().map(Planned::new).collect::<anyhow::Result<_>>()?;
+        Ok(Self { faults })
     }
 
     /// Whether the script is empty.
@@ -179,18 +198,35 @@ impl FaultPlan {
         self.faults.is_empty()
     }
 
+    /// How often each fault of the script fired.
+    pub fn fired(&self) -> Vec<u64> {
+        self.faults.iter().map(|f| f.fired).collect()
+    }
+
+    /// How many faults fired.
+    pub fn total_fired(&self) -> u64 {
+        self.faults.iter().map(|f| f.fired).sum()
+    }
+
+    /// The guest wrote a marker: faults that waited for it count from here on.
+    pub fn marker(&mut self, written: u32) {
+        for planned in self.faults.iter_mut().filter(|f| f.marker == Some(written)) {
+            planned.marker = None;
+        }
+    }
+
     /// Counts a match of every fault that `pick` accepts; the first whose turn it is fires.
     fn hit<T>(&mut self, pick: impl Fn(&Fault) -> Option<(T, u64, u64)>) -> Option<T> {
         let mut fires = None;
-        for (fault, seen) in &mut self.faults {
-            let Some((value, nth, count)) = pick(fault) else { continue };
-            *seen += 1;
-            let turn = seen.checked_sub(nth.max(1)).is_some_and(|past| past < count);
+        for planned in self.faults.iter_mut().filter(|f| f.marker.is_none()) {
+            let Some((value, nth, count)) = pick(&planned.fault) else { continue };
+            planned.seen += 1;
+            let turn = planned.seen.checked_sub(nth.max(1)).is_some_and(|past| past < count);
             if turn && fires.is_none() {
+                planned.fired += 1;
                 fires = Some(value);
             }
         }
-        self.fired += u64::from(fires.is_some());
         fires
     }
 
@@ -243,19 +279,12 @@ impl FaultPlan {
     }
 
     /// Whether the card is pulled out now.
-    pub fn unplug(&mut self, now_ns: u64, written: Option<u32>) -> bool {
-        let due = |f: &Fault| match *f {
-            Fault::Unplug { ms, marker } => {
-                ms.is_some_and(|ms| now_ns / 1_000_000 >= ms)
-                    || (marker.is_some() && marker == written)
-            }
-            _ => false,
-        };
-        let before = self.faults.len();
-        self.faults.retain(|(f, _)| !due(f));
-        let fired = self.faults.len() < before;
-        self.fired += u64::from(fired);
-        fired
+    pub fn unplug(&mut self, now_ns: u64) -> bool {
+        self.hit(|f| match *f {
+            Fault::Unplug { ms } if now_ns / 1_000_000 >= ms => Some(((), 1, 1)),
+            _ => None,
+        })
+        .is_some()
     }
 }
 
@@ -267,7 +296,7 @@ mod tests {
     fn fires(script: &str, mut ask: impl FnMut(&mut FaultPlan) -> bool) -> [u8; 6] {
         let mut plan = FaultPlan::parse(script).unwrap();
         let got = [(); 6].map(|()| u8::from(ask(&mut plan)));
-        assert_eq!(plan.fired, got.iter().map(|n| u64::from(*n)).sum::<u64>());
+        assert_eq!(plan.total_fired(), got.iter().map(|n| u64::from(*n)).sum::<u64>());
         got
     }
 
@@ -319,16 +348,35 @@ mod tests {
     fn the_card_is_pulled_once() {
         let script = "[[fault]]\nkind='unplug'\nms=5\n[[fault]]\nkind='unplug'\nmarker=7";
         let mut plan = FaultPlan::parse(script).unwrap();
-        let asked =
-            [(4_999_999, None), (0, Some(6)), (0, Some(7)), (5_000_000, None), (9_000_000, None)];
-        let got = asked.map(|(now, marker)| plan.unplug(now, marker));
-        assert_eq!(got, [false, false, true, true, false]);
+        assert!(!plan.unplug(4_999_999));
+        plan.marker(6);
+        assert!(!plan.unplug(0));
+        plan.marker(7);
+        let got = [0, 5_000_000, 9_000_000].map(|now| plan.unplug(now));
+        assert_eq!(got, [true, true, false]);
+        assert_eq!(plan.fired(), [1, 1]);
+    }
+
+    #[test]
+    fn a_marker_arms() {
+        let script = "[[fault]]\nkind='drop-msi'\nmarker=3\nnth=2\n[[fault]]\nkind='all-ones'";
+        let mut plan = FaultPlan::parse(script).unwrap();
+        let before = [plan.drop_msi(), plan.drop_msi()];
+        plan.marker(3);
+        let after = [plan.drop_msi(), plan.drop_msi(), plan.drop_msi()];
+        assert_eq!((before, after), ([false; 2], [false, true, false]));
+        assert_eq!(plan.fired(), [1, 0]);
     }
 
     #[test]
     fn misspelt_scripts_are_refused() {
-        for script in ["kind='drop-msi'\nnht=2", "kind='boot'\nstage='bios'", "kind='rpc'", "ms=1"]
-        {
+        for script in [
+            "kind='drop-msi'\nnht=2",
+            "kind='drop-msi'\nmarker='x'",
+            "kind='boot'\nstage='bios'",
+            "kind='rpc'",
+            "ms=1",
+        ] {
             assert!(FaultPlan::parse(&format!("[[fault]]\n{script}")).is_err(), "{script}");
         }
     }

@@ -277,7 +277,7 @@ impl Host {
         let Some(runlist) = self.runlists.get_mut(&id) else { return Turn::Nobody };
         let Some(chid) = runlist.take() else { return Turn::Nobody };
         let Some(channel) = self.channels.get_mut(&chid) else { return Turn::Nobody };
-        let injected = ctx.env.faults.fired;
+        let injected = ctx.env.faults.total_fired();
         match channel.run(ctx, self.chip, SLICE_WORDS) {
             Slice::Idle => Turn::Worked,
             Slice::More => {
@@ -290,7 +290,7 @@ impl Host {
             }
             Slice::Stopped(stop) => {
                 channel.dead = true;
-                let injected = ctx.env.faults.fired > injected && stop.fault.is_some();
+                let injected = ctx.env.faults.total_fired() > injected && stop.fault.is_some();
                 let error = channel_error(&channel.spec, stop, ctx.env, injected);
                 if self.errors.len() < MOST_ERRORS {
                     self.errors.push(error);
