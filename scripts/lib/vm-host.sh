@@ -8,7 +8,7 @@
 set -uo pipefail
 
 # The options, as scripts/vm exports them.
-: "${run:?}" "${driver:?}" "${chip:?}" "${mem:?}" "${smp:?}" "${strict:?}" "${limit:?}" "${gpu:?}" "${NOVA_FIRMWARE?}"
+: "${run:?}" "${driver:?}" "${chip:?}" "${mem:?}" "${smp:?}" "${strict:?}" "${limit:?}" "${gpu:?}" "${hotplug:?}" "${NOVA_FIRMWARE?}"
 : "${vram?}" "${bar1?}" "${append?}" "${allow?}" "${fault?}" "${trace?}" "${share?}"
 
 # fail TEXT: the VM itself failed; scripts/vm prints it.
@@ -41,6 +41,7 @@ start_model() {
 	[[ -z $vram ]] || args+=(--vram "$vram")
 	[[ -z $bar1 ]] || args+=(--bar1 "$bar1")
 	[[ $strict == 0 ]] || args+=(--strict)
+	[[ $hotplug == 0 ]] || args+=(--no-msix)
 	while read -r i; do
 		[[ -z $i ]] || args+=(--allow "$i")
 	done <<<"$allow"
@@ -56,11 +57,25 @@ start_model() {
 	fail "the emulated GPU did not start: $(tail -n 1 "$run/model.log")"
 }
 
+# What the guest may ask of the machine, a word a line through a port of its own. QEMU's monitor
+# would let it ask for anything.
+serve_requests() {
+	local request
+	exec 8>monitor.in
+	echo '{"execute": "qmp_capabilities"}' >&8
+	while read -r request; do
+		case $request in
+		unplug) echo '{"execute": "device_del", "arguments": {"id": "gpu"}}' >&8 ;;
+		esac
+	done <requests
+}
+
 start_qemu() {
 	# Without fast string instructions kernel and libc move words, not bytes: each byte of a
 	# `rep stosb` to a BAR would be an access of its own.
 	# Sizes of the window reach the guest's init through the control port.
-	local resize=
+	local resize='' native=''
+	[[ $hotplug == 0 ]] || native=' pcie_ports=native'
 	[[ ! -p $run/resize ]] || { exec 9<>"$run/resize" && resize=,input-path=$run/resize; }
 	# shellcheck disable=SC2054 # QEMU's own commas
 	local args=(
@@ -68,7 +83,7 @@ start_qemu() {
 		-L "$TOOLS_ROOT/usr/share/seabios" -name ghostnv -M "q35,memory-backend=ram" -accel tcg,thread=multi,tb-size=512
 		-cpu max,-erms,-fsrm,-fsrs -smp "$smp" -m "$mem" -object "memory-backend-memfd,id=ram,size=${mem}M,share=on"
 		-kernel "$KERNEL_OUT/kernel" -initrd "$INITRD"
-		-append "console=ttyS0 panic=-1 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 oops=panic${append:+ $append}"
+		-append "console=ttyS0 panic=-1 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 oops=panic$native${append:+ $append}"
 		-chardev "file,id=dmesg,path=$run/dmesg" -serial chardev:dmesg
 		-device virtio-serial-pci -device virtio-rng-pci
 		-chardev "file,id=ctl,path=$run/status$resize" -device virtserialport,chardev=ctl,name=ghostnv.ctl
@@ -83,6 +98,16 @@ start_qemu() {
 	[[ $gpu == 0 ]] || args+=(
 		-device pcie-root-port,id=rp0,chassis=1,slot=1
 		-device '{"driver":"vfio-user-pci","id":"gpu","socket":{"type":"unix","path":"gpu.sock"},"bus":"rp0"}')
+	# The slot's own controls, as a laptop's port has them, not the firmware's.
+	[[ $hotplug == 0 ]] || {
+		mkfifo monitor.in monitor.out requests
+		cat monitor.out >"$run/monitor" &
+		serve_requests &
+		args+=(
+			-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
+			-chardev pipe,id=monitor,path=monitor -object monitor-qmp,id=qmp,chardev=monitor
+			-chardev file,id=requests,path=requests -device virtserialport,chardev=requests,name=ghostnv.host)
+	}
 	if grep -q '^TERMINAL=none$' "$run/config"; then
 		mkfifo out err
 		tee -a "$run/console" <out &
