@@ -24,9 +24,9 @@ const DEBUG_PATIENCE: u64 = 8;
 #[derive(Parser)]
 #[command(name = "vmtest", version)]
 struct Args {
-    /// Table of tests.
-    #[arg(long)]
-    table: PathBuf,
+    /// Table of tests; may be repeated.
+    #[arg(long, required = true)]
+    table: Vec<PathBuf>,
     /// The program that boots a VM.
     #[arg(long)]
     vm: PathBuf,
@@ -65,7 +65,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<bool> {
-    let mut cases = Table::read(&args.table)?.cases();
+    let mut cases = Vec::new();
+    for table in &args.table {
+        cases.extend(Table::read(table)?.cases());
+    }
     if !args.filter.is_empty() {
         cases.retain(|case| args.filter.iter().any(|f| case.name.contains(f)));
     }

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Context;
+use serde::Deserialize;
 
 use super::table::Case;
 
@@ -21,6 +22,16 @@ const SKIPPED: i32 = 77;
 const TIMED_OUT: i32 = 124;
 /// Lines of a failed test's log that are shown.
 const SHOWN: usize = 30;
+
+/// The emulated GPU's report, in a run's directory.
+const REPORT: &str = "report.json";
+
+/// What is read of the emulated GPU's report.
+#[derive(Deserialize)]
+struct Report {
+    /// How often each fault of the script fired.
+    faults_fired: Vec<u64>,
+}
 
 /// Where things are.
 pub struct Place {
@@ -79,6 +90,13 @@ fn run_one(case: &Case, place: &Place) -> anyhow::Result<Verdict> {
     let mut log =
         File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut command = Command::new(&place.vm);
+    let kept = path.with_extension("run");
+    if let Some(faults) = &case.fault {
+        let script = path.with_extension("fault.toml");
+        fs::write(&script, faults).with_context(|| format!("write {}", script.display()))?;
+        let _ = fs::remove_file(kept.join(REPORT));
+        command.arg("--fault").arg(script).env("GHOSTNV_RUN_DIR", &kept);
+    }
     command
         .args(["--driver", &case.driver, "--chip", &case.chip, "--strict"])
         .args(["--timeout", &case.timeout.to_string()])
@@ -96,11 +114,22 @@ fn run_one(case: &Case, place: &Place) -> anyhow::Result<Verdict> {
         .with_context(|| format!("cannot run {}", place.vm.display()))?;
     let text = || String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
     Ok(match status.code() {
+        Some(0) if case.fault.is_some() => all_fired(&fs::read_to_string(kept.join(REPORT))?)?,
         Some(0) => Verdict::Passed,
         Some(SKIPPED) => Verdict::Skipped(reason(&text())),
         Some(TIMED_OUT) => Verdict::Failed(format!("no end after {} s", case.timeout)),
         Some(code) => Verdict::Failed(format!("exit status {code}")),
         None => Verdict::Failed("killed".into()),
+    })
+}
+
+/// A test of faults that did not happen shows nothing.
+fn all_fired(report: &str) -> anyhow::Result<Verdict> {
+    let report: Report = serde_json::from_str(report).context("the model's report")?;
+    let silent = report.faults_fired.iter().position(|fired| *fired == 0);
+    Ok(match silent {
+        None => Verdict::Passed,
+        Some(n) => Verdict::Failed(format!("fault {} of the script did not fire", n + 1)),
     })
 }
 
@@ -141,8 +170,17 @@ mod tests {
             chip: "ga102".into(),
             options: Vec::new(),
             timeout: 1,
+            fault: None,
             script: script.into(),
         }
+    }
+
+    #[test]
+    fn every_fault_must_fire() {
+        let verdict = |fired: &str| all_fired(&format!("{{\"faults_fired\": {fired}}}")).unwrap();
+        assert_eq!(verdict("[1, 3]"), Verdict::Passed);
+        assert_eq!(verdict("[1, 0]"), Verdict::Failed("fault 2 of the script did not fire".into()));
+        assert!(all_fired("{}").is_err());
     }
 
     #[test]

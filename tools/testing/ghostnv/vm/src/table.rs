@@ -38,6 +38,8 @@ struct Test {
     options: Vec<String>,
     /// Seconds until the VM is stopped.
     timeout: u64,
+    /// Fault script of the emulated GPU; each of its faults must fire.
+    fault: Option<String>,
     /// What runs in the guest.
     script: String,
 }
@@ -57,6 +59,8 @@ pub struct Case {
     pub options: Vec<String>,
     /// Seconds until the VM is stopped.
     pub timeout: u64,
+    /// Fault script of the emulated GPU; each of its faults must fire.
+    pub fault: Option<String>,
     /// What runs in the guest.
     pub script: String,
 }
@@ -98,6 +102,7 @@ impl Table {
             chip: chip.to_owned(),
             options: test.options.clone(),
             timeout: test.timeout,
+            fault: test.fault.clone(),
             script,
         }
     }
@@ -144,9 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn the_peers_table_is_sound() {
-        let cases = Table::parse(include_str!("../peers.toml")).unwrap().cases();
-        let drivers = ["nouveau", "nova-core", "ghostnv"];
+    fn our_tables_are_sound() {
+        let tables = [include_str!("../peers.toml"), include_str!("../faults.toml")];
+        let cases = tables.iter().flat_map(|t| Table::parse(t).unwrap().cases());
+        let cases: Vec<Case> = cases.collect();
+        let drivers = ["nouveau", "nova-core", "ghostnv", "none"];
         assert!(cases.iter().all(|c| drivers.contains(&c.driver.as_str())));
         for case in cases {
             for known in ["{gpu}", "{mib}"] {
