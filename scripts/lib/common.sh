@@ -58,6 +58,17 @@ with_lock() {
 	exec {fd}>&-
 }
 
+# cause_of LOG: why a step failed and what to do, as far as one can tell, on one line.
+cause_of() {
+	local left
+	left=$(df -Pm "$CACHE" | awk 'NR == 2 { print $4 }')
+	if ((left < 512)); then
+		echo "the disk is full: free some of $CACHE ($left MiB left), or set GHOSTNV_CACHE to another place"
+	else
+		echo "$(grep -v '^ *$' "$1" | tail -n 1) (log: $1)"
+	fi
+}
+
 # step TITLE COMMAND…: runs COMMAND with its output in a log; shows one line with the time so far;
 # on failure prints the log's end and its path.
 step() {
@@ -86,8 +97,7 @@ step() {
 	if ((status)); then
 		echo "--- the last lines of $log:" >&2
 		tail -n 20 "$log" >&2
-		df -P "$CACHE" | awk 'NR == 2 && $4 < 1048576 { print "the disk of the cache is nearly full: " $4 " KiB left" }' >&2
-		die "failed after $((SECONDS - start)) s: $title (log: $log)"
+		die "failed after $((SECONDS - start)) s: $title: $(cause_of "$log")"
 	fi
 	((SECONDS - start < 5)) || note "$(printf '[%4ds] %s: done' $((SECONDS - start)) "$title")"
 }

@@ -74,24 +74,44 @@ build_root() {
 	local proxy
 	proxy=$(apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null | head -n 1)
 	[[ -z $proxy ]] || options+=(--aptopt="Acquire::http::Proxy \"$proxy\"")
-	mmdebstrap "${options[@]}" "$SUITE" "$tmp" "$tmp.list" || {
-		rm -rf "$tmp" "$tmp.list"
-		echo "mmdebstrap failed: is there network to $MIRROR (GHOSTNV_MIRROR=… names another), and space in $CACHE?"
+	mmdebstrap "${options[@]}" "$SUITE" "$tmp" "$tmp.list" 2>&1 | tee "$tmp.said" || {
+		explain_mmdebstrap "$tmp.said"
+		rm -rf "$tmp" "$tmp.list" "$tmp.said"
 		return 1
 	}
-	rm -rf "$tmp.list" "$tmp"/var/cache/apt/archives/*.deb "$tmp"/var/lib/apt/lists/*
+	rm -rf "$tmp.list" "$tmp.said" "$tmp"/var/cache/apt/archives/*.deb "$tmp"/var/lib/apt/lists/*
 	mkdir -p "$tmp/work"
 	mv -T "$tmp" "$dir"
 }
 
+# explain_mmdebstrap FILE: why it failed, from what it said.
+explain_mmdebstrap() {
+	if grep -q "Unable to locate package linux-source-$KERNEL_MINOR" "$1"; then
+		echo "$MIRROR offers no linux-source-$KERNEL_MINOR any more, and newer kernels are not tested yet: set GHOSTNV_MIRROR=http://snapshot.debian.org/archive/debian/20261121T000000Z"
+	elif grep -qE 'Temporary failure resolving|Could not (resolve|connect)|Failed to fetch|Connection' "$1"; then
+		echo "no network to $MIRROR: connect this machine, or set GHOSTNV_MIRROR to a mirror it reaches"
+	else
+		echo "mmdebstrap failed"
+	fi
+}
+
 need_mmdebstrap() {
-	[[ -x $(command -v mmdebstrap) && -e /usr/share/keyrings/debian-archive-keyring.gpg ]] && return
+	[[ -n $(type -P mmdebstrap) && -e /usr/share/keyrings/debian-archive-keyring.gpg ]] && return
 	host_packages mmdebstrap debian-archive-keyring
+}
+
+# need_host_tools: programs of the host itself that a Debian without "standard" may lack.
+need_host_tools() {
+	local pair missing=()
+	for pair in git:git xz:xz-utils awk:mawk flock:util-linux setpriv:util-linux; do
+		[[ -n $(type -P "${pair%%:*}") ]] || missing+=("${pair#*:}")
+	done
+	((${#missing[@]} == 0)) || host_packages "${missing[@]}"
 }
 
 # host_packages NAME…: installs what the host lacks.
 host_packages() {
-	[[ -x $(command -v apt-get) ]] || die "please install: $*"
+	[[ -n $(type -P apt-get) ]] || die "please install: $*"
 	step "host packages $*" apt_install "$@"
 }
 

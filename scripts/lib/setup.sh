@@ -11,6 +11,7 @@
 # setup_for_vm FLAVOUR GPU: the roots, a kernel, and with GPU=1 the model.
 setup_for_vm() {
 	local flavour=$1 gpu=$2
+	need_host_tools
 	setup_roots tools guest
 	setup_kernel "$flavour"
 	GPU_BIN=${GHOSTNV_GPU_BIN:-} NOVA_FIRMWARE=
@@ -40,8 +41,11 @@ setup_initrd() {
 }
 
 build_initrd() {
+	[[ -e $INITRD ]] || step "guest initramfs" write_initrd "$1"
+}
+
+write_initrd() {
 	local work=$CACHE/kernel/initrd.tmp
-	[[ ! -e $INITRD ]] || return 0
 	rm -rf "$work" && mkdir -p "$work/root"/{bin,dev,proc,sys}
 	cp "$TOOLS_ROOT/usr/bin/busybox" "$work/root/bin/"
 	cp "$1" "$work/root/init"
