@@ -35,6 +35,12 @@ kernel::module_pci_driver! {
     authors: ["GhostNV contributors"],
     description: "DRM driver for NVIDIA GPUs that run the GSP-RM firmware",
     license: "GPL",
+    params: {
+        job_timeout_ms: u32 {
+            default: 2000,
+            description: "How long a job may run before its channel is stopped, in milliseconds",
+        },
+    },
 }
 
 kernel::module_firmware!(firmware::ModInfo);

@@ -40,6 +40,7 @@ pub(crate) mod facts;
 pub(crate) mod fdinfo;
 mod nouveau;
 pub(crate) mod nvif;
+pub(crate) mod sync;
 
 /// The DRM device as ioctls see it: registered, and its parent bound.
 pub(crate) type Device = drm::Device<Driver, drm::Registered>;

@@ -89,22 +89,31 @@ pub(crate) trait Doorbell: Send + Sync {
 }
 
 /// A channel's memory in use.
-pub(crate) struct Ring<D> {
-    memory: Memory,
+///
+/// It is let go of in this order: the channel, where the GPU finds the memory (`M`), the memory.
+pub(crate) struct Ring<D, M> {
     doorbell: D,
+    _mapped: M,
+    memory: Memory,
     tail: Tail,
     /// The entry that runs the first tail.
     first_tail: Entry,
 }
 
-impl<D: Doorbell> Ring<D> {
+impl<D: Doorbell, M> Ring<D, M> {
     /// `read_only` and `writable` are where the GPU finds [`Memory::READ_ONLY`] and
     /// [`Memory::WRITABLE`] in the channel's address space.
     ///
     /// # Errors
     ///
     /// `EINVAL` if that is out of Host's reach.
-    pub(crate) fn new(memory: Memory, doorbell: D, read_only: u64, writable: u64) -> Result<Self> {
+    pub(crate) fn new(
+        memory: Memory,
+        mapped: M,
+        doorbell: D,
+        read_only: u64,
+        writable: u64,
+    ) -> Result<Self> {
         // CAST: constants far below 2^32.
         const TAILS_AT: u64 = (TAILS * PAGE) as u64;
         const LAST_TAIL: u64 = (JOBS as u64 - 1) * TAIL_BYTES as u64;
@@ -113,8 +122,9 @@ impl<D: Doorbell> Ring<D> {
         let last = tails.checked_add(LAST_TAIL).ok_or(EINVAL)?;
         Entry::segment(last, TAIL_BYTES, false)?;
         Ok(Self {
-            memory,
             doorbell,
+            _mapped: mapped,
+            memory,
             tail: Tail::new(writable)?,
             first_tail: Entry::segment(tails, TAIL_BYTES, false)?,
         })
@@ -126,7 +136,7 @@ impl<D: Doorbell> Ring<D> {
     }
 }
 
-impl<D: Doorbell> Host for Ring<D> {
+impl<D: Doorbell, M: Send + Sync> Host for Ring<D, M> {
     #[inline]
     fn write_entry(&self, at: Position, entry: Entry) {
         // CAST: less than `ENTRIES`.

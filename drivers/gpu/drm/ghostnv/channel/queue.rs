@@ -155,6 +155,11 @@ impl<H: Host, W> Queue<H, W> {
         }))
     }
 
+    /// The hardware.
+    pub(crate) fn host(&self) -> &H {
+        &self.host
+    }
+
     /// What kind of jobs these are.
     pub(crate) fn kind(&self) -> Timeline {
         self.kind
