@@ -18,6 +18,7 @@ pub(crate) mod chip;
 pub(crate) mod falcon;
 pub(crate) mod intr;
 pub(crate) mod memory;
+pub(crate) mod mmu;
 pub(crate) mod timer;
 
 /// Size of the register aperture of every supported GPU.

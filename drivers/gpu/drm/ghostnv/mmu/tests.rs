@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of the page tables against plain memory.
+//!
+//! `Soft` holds tables as words. Its walk reads them the way the hardware does and shares no code
+//! with the tree. After each of many random changes, every page of a few windows of virtual
+//! addresses must be what a flat list says it is.
+
+use kernel::prelude::*;
+
+#[kunit_tests(ghostnv_mmu)]
+mod cases {
+    use core::cell::RefCell;
+
+    use kernel::sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    };
+
+    use super::super::{
+        tree::Run,
+        Aperture,
+        Attr,
+        Changes,
+        Format,
+        Gp100,
+        Stock,
+        TableMemory,
+        TableSize,
+        Tree,
+        What, //
+    };
+    use super::*;
+
+    const FORMAT: &dyn Format = &Gp100;
+    const PAGE: u64 = 0x1000;
+    const MIB: u64 = 1 << 20;
+
+    /// Tables are at multiples of 4 KiB from here on.
+    const BASE: u64 = 0x1_0000_0000;
+
+    /// One table's words; none while it is free.
+    type Table = Option<KVVec<u64>>;
+
+    struct Soft {
+        tables: RefCell<KVVec<Table>>,
+        /// Tables given out and not given back.
+        live: Arc<Atomic<i64>>,
+    }
+
+    struct Handle(usize, Arc<Atomic<i64>>);
+
+    impl Drop for Handle {
+        fn drop(&mut self) {
+            self.1.fetch_add(-1, Relaxed);
+        }
+    }
+
+    impl TableMemory for Soft {
+        type Table = Handle;
+
+        fn alloc(&self, size: TableSize) -> Result<Handle> {
+            let mut words = KVVec::new();
+            words.resize(size as usize / 8, 0, GFP_KERNEL)?;
+            self.tables.borrow_mut().push(Some(words), GFP_KERNEL)?;
+            self.live.fetch_add(1, Relaxed);
+            Ok(Handle(self.tables.borrow().len() - 1, self.live.clone()))
+        }
+
+        fn address(&self, table: &Handle) -> u64 {
+            BASE + table.0 as u64 * PAGE
+        }
+
+        fn write(&self, table: &Handle, first: usize, words: &mut dyn Iterator<Item = u64>) {
+            let mut tables = self.tables.borrow_mut();
+            let Some(memory) = tables[table.0].as_mut() else {
+                panic!("write to a free table");
+            };
+            for (i, word) in words.enumerate() {
+                memory[first + i] = word;
+            }
+        }
+
+        fn barrier(&self) {}
+
+        fn free_zeroed(&self, table: Handle) {
+            let words = self.tables.borrow_mut()[table.0].take();
+            assert!(words.is_some_and(|w| w.iter().all(|&word| word == 0)));
+        }
+    }
+
+    /// What a page is: address and entry's other bits, or sparse, or nothing.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum State {
+        Nothing,
+        Sparse,
+        Page(u64, u64),
+    }
+
+    impl Soft {
+        fn word(&self, table: u64, index: u64) -> u64 {
+            let slot = ((table - BASE) / PAGE) as usize;
+            match &self.tables.borrow()[slot] {
+                Some(words) => words[index as usize],
+                None => panic!("the walk reads a free table"),
+            }
+        }
+
+        fn target(word: u64) -> Option<u64> {
+            assert!(word & 6 == 0 || word & 6 == 2);
+            (word & 6 == 2).then_some((word & !0xff) << 4)
+        }
+
+        fn page(word: u64, va: u64, size: u64) -> State {
+            let address = (word << 4) & 0x0fff_ffff_f000;
+            assert_eq!(address % size, 0);
+            State::Page(
+                address + (va & (size - 1) & !(PAGE - 1)),
+                word & !(0x0fff_ffff_f000 >> 4),
+            )
+        }
+
+        fn walk(&self, root: u64, va: u64) -> State {
+            let mut table = root;
+            for (shift, mask) in [(47, 3), (38, 511), (29, 511)] {
+                let word = self.word(table, va >> shift & mask);
+                table = match Self::target(word) {
+                    Some(next) => next,
+                    None if word == 8 => return State::Sparse,
+                    None => {
+                        assert_eq!(word, 0);
+                        return State::Nothing;
+                    }
+                };
+            }
+            let low = self.word(table, (va >> 21 & 255) * 2);
+            if low & 1 != 0 {
+                return Self::page(low, va, 2 * MIB);
+            }
+            if low == 8 {
+                return State::Sparse;
+            }
+            if let Some(big) = Self::target(low) {
+                match self.word(big, va >> 16 & 31) {
+                    0 => (),
+                    8 => return State::Sparse,
+                    word => return Self::page(word, va, 0x10000),
+                }
+            }
+            let high = self.word(table, (va >> 21 & 255) * 2 + 1);
+            match Self::target(high).map(|t| self.word(t, va >> 12 & 511)) {
+                None | Some(0) => State::Nothing,
+                Some(8) => State::Sparse,
+                Some(word) => Self::page(word, va, PAGE),
+            }
+        }
+    }
+
+    struct Rig {
+        memory: Soft,
+        tree: Tree<Soft>,
+    }
+
+    impl Rig {
+        fn new() -> Result<Self> {
+            let memory = Soft {
+                tables: RefCell::new(KVVec::new()),
+                live: Arc::new(Atomic::new(0), GFP_KERNEL)?,
+            };
+            Ok(Self {
+                tree: Tree::new(FORMAT, &memory)?,
+                memory,
+            })
+        }
+
+        /// Makes one change; whether it asks for an invalidate.
+        fn set(&mut self, va: u64, len: u64, what: What<'_>) -> Result<bool> {
+            let mut stock = Stock::empty();
+            let mut changes = Changes::new();
+            let need = self.tree.need(va, len, what)?;
+            let worst = Tree::<Soft>::worst_need(FORMAT, va, len, what)?;
+            assert!(need.at_most(worst));
+            stock.fill(FORMAT, &self.memory, need)?;
+            self.tree
+                .set(&self.memory, va, len, what, &mut stock, &mut changes)?;
+            self.tree.sweep(&self.memory, va, len, &mut changes);
+            stock.release(&self.memory);
+            let invalidate = changes.needs_invalidate();
+            changes.release(&self.memory);
+            Ok(invalidate)
+        }
+
+        fn tables(&self) -> i64 {
+            self.memory.live.load(Relaxed)
+        }
+
+        fn at(&self, va: u64) -> State {
+            self.memory.walk(self.tree.root(&self.memory).0, va)
+        }
+    }
+
+    fn run(offset: u64, address: u64, len: u64) -> Run {
+        Run {
+            offset,
+            address,
+            len,
+        }
+    }
+
+    fn vram(runs: &[Run]) -> What<'_> {
+        What::Pages {
+            runs,
+            offset: 0,
+            attr: Attr::linear(Aperture::Vram),
+        }
+    }
+
+    #[test]
+    fn entries_are_as_the_format_says() {
+        let linear = Attr::linear(Aperture::Vram);
+        let attr = Attr {
+            aperture: Aperture::Coherent,
+            kind: 6,
+            volatile: false,
+            read_only: true,
+            privileged: true,
+            no_atomics: true,
+        };
+
+        assert_eq!(FORMAT.pte(0x12_3456_7000, linear), 0x1_2345_6701);
+        assert_eq!(FORMAT.pte(0x1000, attr), 0x0600_0000_0000_01ed);
+        assert_eq!(FORMAT.pde(0x2000), 0x202);
+        assert_eq!(FORMAT.advance(0x101, 0x10000), 0x1101);
+        assert_eq!(FORMAT.advance(8, 0x10000), 8);
+    }
+
+    #[test]
+    fn page_sizes_follow_alignment_and_contiguity() -> Result {
+        // (virtual address, memory, bytes, tables beside the root and the three directories)
+        let table = [
+            (2 * MIB, 4 * MIB, 2 * MIB, 0),
+            (2 * MIB, 4 * MIB, 64 << 10, 1),
+            (2 * MIB, 4 * MIB + PAGE, 64 << 10, 1),
+            (2 * MIB + PAGE, 4 * MIB + PAGE, 128 << 10, 2),
+            (MIB, MIB, 4 * MIB, 2),
+            (0, 0x10000, 4 * MIB, 2),
+        ];
+        for (va, address, len, tables) in table {
+            let mut rig = Rig::new()?;
+            let runs = [run(0, address, len)];
+            assert!(!rig.set(va, len, vram(&runs))?);
+            assert_eq!(rig.tables(), 4 + tables);
+            assert!(rig.set(va, len, What::Invalid)?);
+            assert_eq!(rig.tables(), 1);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn holes_cost_nothing() -> Result {
+        let mut rig = Rig::new()?;
+
+        assert!(!rig.set(0, 1 << 49, What::Invalid)?);
+        assert!(!rig.set(32 * MIB, 32 * MIB, What::Invalid)?);
+        assert_eq!(rig.tables(), 1);
+        // A terabyte of sparse addresses: four entries in a directory of two.
+        assert!(!rig.set(0, 1 << 40, What::Sparse)?);
+        assert_eq!(rig.tables(), 2);
+        assert_eq!(rig.at((1 << 40) - PAGE), State::Sparse);
+        assert_eq!(rig.at(1 << 40), State::Nothing);
+        // Memory in its midst, and out again.
+        let runs = [run(0, 0x5000, PAGE)];
+        assert!(rig.set(1 << 39, PAGE, vram(&runs))?);
+        assert_eq!(rig.at(1 << 39), State::Page(0x5000, 1));
+        assert_eq!(rig.at((1 << 39) + PAGE), State::Sparse);
+        assert_eq!(rig.at((1 << 39) + (1 << 35)), State::Sparse);
+        assert!(rig.set(1 << 39, PAGE, What::Sparse)?);
+        assert_eq!(rig.at(1 << 39), State::Sparse);
+        assert!(rig.set(0, 1 << 40, What::Invalid)?);
+        assert_eq!(rig.at(1 << 39), State::Nothing);
+        Ok(())
+    }
+
+    #[test]
+    fn absurd_ranges_are_refused() -> Result {
+        let rig = Rig::new()?;
+
+        for (va, len) in [
+            (0, 0),
+            (1, PAGE),
+            (0, 1),
+            (u64::MAX & !(PAGE - 1), PAGE),
+            (1 << 49, PAGE),
+            ((1 << 49) - PAGE, 2 * PAGE),
+            (PAGE, u64::MAX - PAGE + 1),
+        ] {
+            assert!(rig.tree.need(va, len, What::Invalid).is_err());
+        }
+        Ok(())
+    }
+
+    /// Numbers that look random and are the same each time.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, n: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % n
+        }
+    }
+
+    /// Runs of random length and alignment for `len` bytes from `skip` on.
+    fn random_runs(numbers: &mut Numbers, skip: u64, len: u64) -> Result<KVVec<Run>> {
+        let mut runs = KVVec::new();
+        let mut at = 0;
+        while at < skip + len {
+            let left = (skip + len - at) / PAGE;
+            let (unit, most) = match numbers.below(4) {
+                0 => (PAGE, 3),
+                1 => (PAGE, 40),
+                2 => (0x10000, 2000),
+                _ => (2 * MIB, 2000),
+            };
+            let pages = (1 + numbers.below(most)).min(left);
+            let address = numbers.below(1 << 14) * unit;
+            runs.push(run(at, address, pages * PAGE), GFP_KERNEL)?;
+            at += pages * PAGE;
+        }
+        Ok(runs)
+    }
+
+    #[test]
+    fn random_changes_match_a_flat_list() -> Result {
+        /// Around the border of a last directory, and of the root's entries.
+        const WINDOWS: [u64; 2] = [(1 << 29) - 5 * MIB, (1 << 47) - 3 * MIB];
+        const SIZE: u64 = 10 * MIB;
+        const COUNT: u64 = SIZE / PAGE;
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+        let mut rig = Rig::new()?;
+        let mut flat = KVVec::new();
+        flat.resize(2 * COUNT as usize, State::Nothing, GFP_KERNEL)?;
+
+        for round in 0..100 {
+            let window = numbers.below(2);
+            let coarse = numbers.below(3);
+            let unit = [1, 16, 512][coarse as usize];
+            let first = numbers.below(COUNT / unit) * unit;
+            let most = [20, COUNT, COUNT][coarse as usize].min(COUNT - first);
+            let count = (1 + numbers.below(most)).div_ceil(unit) * unit;
+            let count = count.min(COUNT - first);
+            let (va, len) = (WINDOWS[window as usize] + first * PAGE, count * PAGE);
+            let skip = numbers.below(30) * PAGE;
+            let runs = random_runs(&mut numbers, skip, len)?;
+            let attr = Attr {
+                kind: numbers.below(7) as u8,
+                read_only: numbers.below(2) == 0,
+                ..Attr::linear(Aperture::Vram)
+            };
+            let what = match numbers.below(6) {
+                0 | 1 => What::Invalid,
+                2 => What::Sparse,
+                _ => What::Pages {
+                    runs: &runs,
+                    offset: skip,
+                    attr,
+                },
+            };
+            let range =
+                (window * COUNT + first) as usize..(window * COUNT + first + count) as usize;
+            let mut removes = false;
+            for (i, state) in flat[range].iter_mut().enumerate() {
+                let offset = skip + i as u64 * PAGE;
+                let new = match what {
+                    What::Invalid => State::Nothing,
+                    What::Sparse => State::Sparse,
+                    What::Pages { .. } => match runs.iter().rev().find(|r| r.offset <= offset) {
+                        Some(r) => State::Page(r.address + offset - r.offset, FORMAT.pte(0, attr)),
+                        None => panic!("no run at {offset:#x}"),
+                    },
+                };
+                removes |= *state != State::Nothing && *state != new;
+                *state = new;
+            }
+            let invalidate = rig.set(va, len, what)?;
+            assert!(invalidate || !removes);
+            for (i, state) in flat.iter().enumerate() {
+                let i = i as u64;
+                let va = WINDOWS[(i / COUNT) as usize] + i % COUNT * PAGE;
+                if rig.at(va) != *state {
+                    panic!("round {round}: {va:#x} is {:?}, not {state:?}", rig.at(va));
+                }
+            }
+        }
+        for window in WINDOWS {
+            rig.set(window, SIZE, What::Invalid)?;
+        }
+        assert_eq!(rig.tables(), 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making the hardware forget translations.
+//!
+//! An invalidate names a page directory. It is done when every client of the GPU has let go of what
+//! it knew and writes that were under way by it have arrived, so that memory may be reused then.
+
+use kernel::{
+    io::{
+        poll::read_poll_timeout,
+        Io, //
+    },
+    new_mutex,
+    pci,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    time::Delta, //
+};
+
+use crate::regs::{
+    mmu::{
+        MMU_INVALIDATE,
+        MMU_INVALIDATE_PDB,
+        MMU_INVALIDATE_UPPER_PDB, //
+    },
+    BAR0_SIZE, //
+};
+
+/// Who uses a page directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Users {
+    /// Channels, so any client.
+    All,
+    /// The windows through which the CPU sees memory.
+    Windows,
+}
+
+/// The TLBs of one GPU. The three registers are one resource: an invalidate is done under a mutex.
+#[pin_data]
+pub(crate) struct Tlb<'bound> {
+    bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+    #[pin]
+    lock: Mutex<()>,
+}
+
+/// All clients have let go.
+const ACK_GLOBALLY: u32 = 1;
+
+impl<'bound> Tlb<'bound> {
+    /// For the GPU whose registers these are.
+    pub(crate) fn new(bar: Arc<pci::Bar<'bound, BAR0_SIZE>>) -> impl PinInit<Self> + use<'bound> {
+        pin_init!(Self {
+            bar,
+            lock <- new_mutex!(()),
+        })
+    }
+
+    /// Drops what is cached of the page directory at `root` in video memory, and waits until that
+    /// is done. The writes that changed the tables must have arrived. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the hardware does not get done within 2 s; what was mapped may still be in
+    /// use then.
+    pub(crate) fn invalidate(&self, root: u64, users: Users) -> Result {
+        const LIMIT: Delta = Delta::from_secs(2);
+        let bar = &*self.bar;
+        let all = MMU_INVALIDATE::zeroed()
+            .with_all_va(true)
+            .with_trigger(true);
+        let command = match users {
+            Users::All => all.with_sys_membar(true).try_with_ack(ACK_GLOBALLY)?,
+            // The firmware has bound the windows; all directories, as it may know theirs by
+            // another name.
+            Users::Windows => all.with_hubtlb_only(true).with_all_pdb(true),
+        };
+
+        let _guard = self.lock.lock();
+        bar.write_reg(
+            MMU_INVALIDATE_PDB::zeroed()
+                // CAST: Bits 39:12 by intent.
+                .try_with_addr((root >> 12) as u32 & 0x0fff_ffff)?,
+        );
+        bar.write_reg(
+            MMU_INVALIDATE_UPPER_PDB::zeroed().try_with_addr(u32::try_from(root >> 40)?)?,
+        );
+        bar.write_reg(command);
+        read_poll_timeout(
+            || Ok(bar.read(MMU_INVALIDATE)),
+            |now| !now.trigger(),
+            Delta::ZERO,
+            LIMIT,
+        )
+        .map(|_| ())
+    }
+}
