@@ -24,10 +24,12 @@ mod gpu;
 mod gsp;
 mod irq;
 mod mem;
+mod mmu;
 mod regs;
 mod rm;
 mod uapi;
 mod vbios;
+mod vm;
 
 kernel::module_pci_driver! {
     type: driver::Driver,

@@ -28,7 +28,10 @@ use crate::{
         rpc::Link,
         Gsp, //
     },
-    mem::SysmemFlush,
+    mem::{
+        Memory,
+        SysmemFlush, //
+    },
     regs::{
         self,
         Bar0,
@@ -66,12 +69,18 @@ pub(crate) struct Core<'bound> {
     pub(crate) rm: Arc<rm::Root<'bound>>,
     /// The engines there are.
     pub(crate) engines: rm::engines::Engines,
+    /// Video memory and page tables.
+    pub(crate) mem: Arc<Memory<'bound>>,
     link: Arc<Link<'bound>>,
 }
 
 impl<'bound> Core<'bound> {
     #[inline(never)]
-    fn new(gsp: &Gsp<'bound>) -> Result<Arc<Self>> {
+    fn new(
+        gsp: &Gsp<'bound>,
+        pdev: &'bound pci::Device<Bound>,
+        bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+    ) -> Result<Arc<Self>> {
         let link = gsp.link().clone();
         let rm = rm::Root::new(link.clone(), gsp.info())?;
         let engines = rm::engines::Engines::query(&rm)?;
@@ -79,7 +88,19 @@ impl<'bound> Core<'bound> {
             engines.gsp_vector,
             engines.all().iter().filter_map(|engine| engine.nonstall),
         )?;
-        Ok(Arc::new(Self { rm, engines, link }, GFP_KERNEL)?)
+        let mem = Arc::new(
+            Memory::new(pdev, bar, link.clone(), gsp.info())?,
+            GFP_KERNEL,
+        )?;
+        Ok(Arc::new(
+            Self {
+                rm,
+                engines,
+                mem,
+                link,
+            },
+            GFP_KERNEL,
+        )?)
     }
 
     /// The hardware, for as long as `self` is borrowed.
@@ -129,7 +150,7 @@ impl<'bound> Gpu<'bound> {
             }
         })?;
 
-        let core = Core::new(&gsp)?;
+        let core = Core::new(&gsp, pdev, bar.clone())?;
         let drm = uapi::register(pdev, core.clone(), gsp.info())?;
 
         Ok(try_pin_init!(Self {

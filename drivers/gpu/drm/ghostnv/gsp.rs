@@ -25,7 +25,7 @@ use crate::{
 
 pub(crate) mod abi;
 mod boot;
-mod commands;
+pub(crate) mod commands;
 mod events;
 mod libos;
 pub(crate) mod object;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Video memory as the GPU comes up with it: its size, who holds which end of it, and the page of
-//! system memory that orders the GPU's writes.
+//! Memory: who has which piece of it, and how CPU and GPU reach it.
+//!
+//! As the GPU comes up: its size, who holds which end of it ([`Layout`]), and the page of system
+//! memory that orders the GPU's writes. Once the firmware runs, [`Memory`]: pieces of video memory
+//! ([`vram`]), the CPU's windows ([`bar2`] for the kernel, [`bar1`] for user space), and memory for
+//! page tables ([`tables`]).
 
 use core::ops::Range;
 
@@ -20,13 +24,41 @@ use kernel::{
 
 use crate::{
     gpu::Hw,
+    gsp::{
+        rpc::Link,
+        GpuInfo, //
+    },
+    mmu::{
+        Changes,
+        Format,
+        Gp100,
+        Tlb,
+        Tree,
+        Users, //
+    },
     regs::{
         self,
         BAR0_SIZE, //
     }, //
 };
 
+pub(crate) mod bar1;
+pub(crate) mod bar2;
 mod layout;
+pub(crate) mod tables;
+pub(crate) mod vram;
+
+use bar1::Bar1;
+use bar2::Bar2;
+use tables::{
+    Table,
+    Tables, //
+};
+use vram::{
+    Piece,
+    Shape,
+    Vram, //
+};
 
 pub(crate) use layout::{
     HeapRule,
@@ -66,6 +98,109 @@ impl Hal for Ga102 {
     fn has_display(&self, hw: Hw<'_>) -> bool {
         !hw.bar.read(regs::chip::ga100::FUSE_OPT_DISPLAY).disabled()
     }
+}
+
+/// Memory of a GPU whose firmware runs, and the windows into it.
+///
+/// Goes away while the firmware still runs. Pieces of video memory may outlive it.
+pub(crate) struct Memory<'bound> {
+    /// Who has which piece of video memory.
+    pub(crate) vram: Arc<Vram>,
+    /// How page tables are written.
+    pub(crate) format: &'static dyn Format,
+    /// Video memory in user space.
+    pub(crate) bar1: Arc<Bar1<'bound>>,
+    /// Memory for page tables.
+    pub(crate) tables: Arc<Tables<'bound>>,
+    /// Video memory in the kernel.
+    pub(crate) bar2: Arc<Bar2<'bound>>,
+    /// What the hardware remembers of page tables.
+    pub(crate) tlb: Arc<Tlb<'bound>>,
+}
+
+impl<'bound> Memory<'bound> {
+    /// Takes over what the firmware leaves to the driver.
+    #[inline(never)]
+    pub(crate) fn new(
+        pdev: &'bound pci::Device<Bound>,
+        bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+        link: Arc<Link<'bound>>,
+        info: &GpuInfo,
+    ) -> Result<Self> {
+        let format: &'static dyn Format = &Gp100;
+        let [bar1, bar2] = info.bar_page_directories;
+        let vram = Vram::new(&info.usable)?;
+        let tlb = Arc::pin_init(Tlb::new(bar), GFP_KERNEL)?;
+        let bar2 = Bar2::new(pdev, link, tlb.clone(), format, &vram, bar2)?;
+        let bar2 = Arc::pin_init(bar2, GFP_KERNEL)?;
+        let tables = Arc::new(Tables::new(bar2.clone(), &vram)?, GFP_KERNEL)?;
+        let bar1 = Bar1::new(
+            pdev,
+            bar2.clone(),
+            tlb.clone(),
+            tables.clone(),
+            format,
+            bar1,
+        )?;
+
+        Ok(Self {
+            vram,
+            format,
+            bar1: Arc::pin_init(bar1, GFP_KERNEL)?,
+            tables,
+            bar2,
+            tlb,
+        })
+    }
+
+    /// Takes a piece of video memory and zeroes it; see [`Vram::alloc`] and [`Bar2::zero`].
+    pub(crate) fn zeroed(&self, size: u64, align: u64, shape: Shape) -> Result<Piece> {
+        let piece = self.vram.alloc(size, align, shape)?;
+        for extent in piece.extents() {
+            self.bar2.zero(extent.address, extent.len);
+        }
+        self.bar2.flush();
+        Ok(piece)
+    }
+
+    /// Makes changes of page tables take effect; see [`commit`].
+    pub(crate) fn commit(&self, root: u64, users: Users, changes: Changes<Table>) -> Result {
+        commit(&self.bar2, &self.tlb, &self.tables, root, users, changes)
+    }
+
+    /// An empty tree of page tables.
+    pub(crate) fn tree(&self) -> Result<Tree<Tables<'bound>>> {
+        Tree::new(self.format, &self.tables)
+    }
+}
+
+/// Makes changes of the page tables below `root` take effect, and frees the tables they took out.
+///
+/// One read over the bus if anything was written, and one invalidate if anything was taken away.
+///
+/// # Errors
+///
+/// As of [`Tlb::invalidate`]. The tables that were taken out are lost then, since the hardware may
+/// still walk them; and what was mapped may still be in use.
+fn commit<'bound>(
+    bar2: &Bar2<'bound>,
+    tlb: &Tlb<'bound>,
+    tables: &Tables<'bound>,
+    root: u64,
+    users: Users,
+    changes: Changes<Table>,
+) -> Result {
+    if changes.is_written() {
+        bar2.flush();
+    }
+    if changes.needs_invalidate() {
+        if let Err(e) = tlb.invalidate(root, users) {
+            core::mem::forget(changes);
+            return Err(e);
+        }
+    }
+    changes.release(tables);
+    Ok(())
 }
 
 /// The region that only signed GSP firmware may write, if one is set up.

@@ -19,6 +19,7 @@ use crate::regs;
 use super::{
     abi::{
         function,
+        BarPde,
         FbRegion,
         RegistryEntry,
         RegistryHeader,
@@ -195,6 +196,42 @@ impl Call for GetStaticInfo {
                 info.internal_subdevice,
             ],
         })
+    }
+}
+
+/// Puts an entry into the page directory that the firmware made for a window of the CPU.
+pub(crate) struct UpdateBarPde {
+    /// Which window.
+    pub(crate) bar: u32,
+    /// The address bit at which the directory's index starts.
+    pub(crate) shift: u32,
+    /// The first entry; zero takes it away.
+    pub(crate) entry: u64,
+}
+
+impl UpdateBarPde {
+    /// The second window, PCI's BAR3.
+    pub(crate) const BAR2: u32 = 1;
+}
+
+impl Call for UpdateBarPde {
+    const FUNCTION: u32 = function::UPDATE_BAR_PDE;
+    const NAME: &'static str = "UPDATE_BAR_PDE";
+    const REPLY_MAX: usize = size_of::<BarPde>();
+    type Reply = ();
+
+    fn encode(&self, out: &mut KVVec<u8>) -> Result {
+        let params = BarPde {
+            bar: self.bar,
+            entry: self.entry,
+            shift: self.shift.into(),
+            ..Default::default()
+        };
+        Ok(out.extend_from_slice(params.as_bytes(), GFP_KERNEL)?)
+    }
+
+    fn decode(_: &[u8]) -> Result {
+        Ok(())
     }
 }
 

@@ -378,6 +378,19 @@ assert_layout!(
     internal_client @ 1600,
 );
 
+/// Payload of `UPDATE_BAR_PDE`: entry 0 of the page directory of one of the CPU's windows.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes)]
+pub(crate) struct BarPde {
+    /// 0 for BAR1, 1 for BAR2.
+    pub(crate) bar: u32,
+    pub(crate) padding: u32,
+    pub(crate) entry: u64,
+    /// The address bit at which the directory's index starts.
+    pub(crate) shift: u64,
+}
+assert_layout!(BarPde, 24, entry @ 8, shift @ 16);
+
 /// Payload of `UNLOADING_GUEST_DRIVER` and of its reply.
 #[repr(C)]
 #[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes)]

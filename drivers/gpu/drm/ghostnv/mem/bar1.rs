@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Video memory as user space maps it.
+//!
+//! BAR1 shows virtual addresses of a space of its own, below a page directory that the firmware
+//! made. A buffer object that is mapped gets a range of it, its [`Window`], at the first touch and
+//! keeps it. Giving a window back is pure software: the page tables keep what they say until the
+//! range is given to somebody else, which is harmless, because a process reaches only those pages
+//! of BAR1 that a fault put into its mapping, and all mappings are gone when the object is freed.
+
+use kernel::{
+    gpu::buddy::{
+        AllocatedBlocks,
+        GpuBuddy,
+        GpuBuddyAllocFlag,
+        GpuBuddyAllocMode,
+        GpuBuddyParams, //
+    },
+    io::PhysAddr,
+    new_mutex,
+    pci,
+    prelude::*,
+    ptr::Alignment,
+    sizes::SZ_4K,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+use crate::mmu::{
+    Attr,
+    Changes,
+    Format,
+    Run,
+    Stock,
+    Tlb,
+    Tree,
+    Users,
+    What, //
+};
+
+use super::{
+    bar2::Bar2,
+    tables::{
+        Table,
+        Tables, //
+    }, //
+};
+
+/// A range of BAR1. Dropping it gives it back; nothing may be mapped of it any more.
+pub(crate) struct Window {
+    _range: Pin<KBox<AllocatedBlocks>>,
+    start: PhysAddr,
+    len: u64,
+}
+
+impl Window {
+    /// Where the CPU finds the byte at `offset`, and how many follow it.
+    pub(crate) fn at(&self, offset: u64) -> Option<(PhysAddr, u64)> {
+        let left = self.len.checked_sub(offset).filter(|&left| left != 0)?;
+        Some((self.start.checked_add(offset)?, left))
+    }
+}
+
+/// BAR1 and its page tables.
+#[pin_data]
+pub(crate) struct Bar1<'bound> {
+    bar2: Arc<Bar2<'bound>>,
+    tlb: Arc<Tlb<'bound>>,
+    tables: Arc<Tables<'bound>>,
+    /// Which virtual addresses are whose.
+    space: GpuBuddy,
+    start: PhysAddr,
+    root: u64,
+    #[pin]
+    tree: Mutex<Tree<Tables<'bound>>>,
+}
+
+impl<'bound> Bar1<'bound> {
+    /// Takes all of BAR1, whose page directory is at `root`.
+    pub(crate) fn new<'a>(
+        pdev: &'a pci::Device<kernel::device::Bound>,
+        bar2: Arc<Bar2<'bound>>,
+        tlb: Arc<Tlb<'bound>>,
+        tables: Arc<Tables<'bound>>,
+        format: &'static dyn Format,
+        root: u64,
+    ) -> Result<impl PinInit<Self, Error> + use<'bound>> {
+        let (start, len) = (pdev.resource_start(1)?, pdev.resource_len(1)?);
+        let space = GpuBuddy::new(GpuBuddyParams {
+            base_offset: 0,
+            size: len,
+            chunk_size: Alignment::new::<SZ_4K>(),
+        })?;
+        let tree = Tree::below(format, Table::foreign(root))?;
+
+        Ok(try_pin_init!(Self {
+            bar2,
+            tlb,
+            tables,
+            space,
+            start,
+            root,
+            tree <- new_mutex!(tree),
+        }))
+    }
+
+    /// Bytes of BAR1.
+    pub(crate) fn size(&self) -> u64 {
+        self.space.size()
+    }
+
+    /// Shows an object's memory. Sleeps; writes page tables through BAR2.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there is no range of addresses as large as the object, `ENOMEM`, or what the
+    /// hardware did not do.
+    pub(crate) fn show(&self, runs: &[Run], attr: Attr) -> Result<Window> {
+        let last = runs.last().ok_or(EINVAL)?;
+        let len = last.offset.checked_add(last.len).ok_or(EINVAL)?;
+        // One run, aligned to the next power of two: pages are as large as the memory allows.
+        let range = self.space.alloc_blocks(
+            GpuBuddyAllocMode::Simple,
+            len,
+            self.space.chunk_size(),
+            GpuBuddyAllocFlag::Contiguous,
+        );
+        let range = KBox::pin_init(range, GFP_KERNEL)?;
+        let va = range.iter().map(|block| block.offset()).min();
+        let va = va.ok_or(ENOSPC)?;
+        let what = What::Pages {
+            runs,
+            offset: 0,
+            attr,
+        };
+
+        let tables = &*self.tables;
+        let mut tree = self.tree.lock();
+        let mut stock = Stock::empty();
+        let mut changes = Changes::new();
+        let need = tree.need(va, len, what)?;
+        stock.fill(tree.format(), tables, need)?;
+        tree.set(tables, va, len, what, &mut stock, &mut changes)?;
+        stock.release(tables);
+        super::commit(
+            &self.bar2,
+            &self.tlb,
+            tables,
+            self.root,
+            Users::Windows,
+            changes,
+        )?;
+        Ok(Window {
+            _range: range,
+            start: self.start.checked_add(va).ok_or(EINVAL)?,
+            len,
+        })
+    }
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page tables in use: how they are changed, and who is told.
+//!
+//! Memory for tables is allocated with no lock held, so that the mutex of the tables can be taken
+//! where allocating is forbidden: a change is looked at, tables for it are taken, and it is looked
+//! at again before it is made. A change waits until the hardware has forgotten what it took away,
+//! so that memory may be reused when it returns.
+
+use core::ops::Range;
+
+use kernel::{
+    gpu::buddy::{
+        AllocatedBlocks,
+        GpuBuddy,
+        GpuBuddyAllocFlag,
+        GpuBuddyAllocMode,
+        GpuBuddyParams, //
+    },
+    new_mutex,
+    prelude::*,
+    ptr::Alignment,
+    sizes::SZ_4K,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+use crate::{
+    mem::{
+        tables::{
+            Table,
+            Tables, //
+        },
+        Memory, //
+    },
+    mmu::{
+        Attr,
+        Changes,
+        Run,
+        Stock,
+        Tree,
+        Users,
+        What, //
+    },
+    rm::{
+        vaspace::{
+            DirectoryLevel,
+            VaSpace, //
+        },
+        Root, //
+    }, //
+};
+
+/// An address space of the GPU.
+///
+/// Dropping it tells the firmware first and frees the tables then. Nothing may run in it any more;
+/// channels and mappings keep it alive.
+#[pin_data]
+pub(crate) struct Space<'a> {
+    /// Dropped first.
+    vaspace: VaSpace<'a>,
+    /// Which of the kernel's addresses are in use.
+    kernel: GpuBuddy,
+    root: u64,
+    #[pin]
+    tree: Mutex<Tree<Tables<'a>>>,
+    mem: Arc<Memory<'a>>,
+}
+
+/// A whole number of pages that is all there is of an address space for the kernel.
+fn allocator(kernel: &Range<u64>) -> Result<GpuBuddy> {
+    GpuBuddy::new(GpuBuddyParams {
+        base_offset: kernel.start,
+        size: kernel.end.checked_sub(kernel.start).ok_or(EINVAL)?,
+        chunk_size: Alignment::new::<SZ_4K>(),
+    })
+}
+
+impl<'a> Space<'a> {
+    /// An empty address space in which `kernel` is the kernel's part.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `kernel` is empty or not whole pages, `ENOMEM`, `ENOSPC` if there is no video
+    /// memory for tables, or what the firmware has against it.
+    pub(crate) fn new(
+        mem: &Arc<Memory<'a>>,
+        rm: &Arc<Root<'a>>,
+        kernel: Range<u64>,
+    ) -> Result<Arc<Self>> {
+        let tree = mem.tree()?;
+        let (root, entries) = tree.root(&mem.tables);
+
+        mem.bar2.flush();
+        let vaspace = VaSpace::external(rm, root, u32::try_from(entries)?)?;
+        Self::with(mem, vaspace, kernel, tree, root)
+    }
+
+    /// The same, but [`VaSpace::SERVER_RESERVED`] in it is the firmware's to map; `kernel` must not
+    /// overlap that.
+    pub(crate) fn shared(
+        mem: &Arc<Memory<'a>>,
+        rm: &Arc<Root<'a>>,
+        kernel: Range<u64>,
+    ) -> Result<Arc<Self>> {
+        let reserved = VaSpace::SERVER_RESERVED;
+        if kernel.start < reserved.end && reserved.start < kernel.end {
+            return Err(EINVAL);
+        }
+        let mut tree = mem.tree()?;
+        let (root, _) = tree.root(&mem.tables);
+        let mut stock = Stock::empty();
+        let mut changes = Changes::new();
+        let mut levels = KVec::new();
+
+        stock.fill(mem.format, &*mem.tables, tree.lend_need())?;
+        for (address, level) in tree.lend(&mem.tables, reserved.start, &mut stock, &mut changes)? {
+            let level = DirectoryLevel {
+                address,
+                size: 8 << level.bits,
+                shift: u8::try_from(level.shift)?,
+            };
+            levels.push(level, GFP_KERNEL)?;
+        }
+        stock.release(&*mem.tables);
+        mem.commit(root, Users::All, changes)?;
+        let vaspace = VaSpace::shared(rm, &levels)?;
+        Self::with(mem, vaspace, kernel, tree, root)
+    }
+
+    fn with(
+        mem: &Arc<Memory<'a>>,
+        vaspace: VaSpace<'a>,
+        kernel: Range<u64>,
+        tree: Tree<Tables<'a>>,
+        root: u64,
+    ) -> Result<Arc<Self>> {
+        let kernel = allocator(&kernel)?;
+
+        Arc::pin_init(
+            pin_init!(Self {
+                vaspace,
+                kernel,
+                root,
+                tree <- new_mutex!(tree, "Space::tree"),
+                mem: mem.clone(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The firmware's object, for channels.
+    pub(crate) fn vaspace(&self) -> &VaSpace<'a> {
+        &self.vaspace
+    }
+
+    /// The memory that it maps and is made of.
+    pub(crate) fn memory(&self) -> &Arc<Memory<'a>> {
+        &self.mem
+    }
+
+    /// Address of the top page directory in video memory.
+    pub(crate) fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// Makes a range what it shall be. Allocates and sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is no range of pages, `ENOMEM` or `ENOSPC` if there is no memory for tables;
+    /// nothing has changed then. `ETIMEDOUT` if the hardware did not forget what was there before:
+    /// it may still be using that.
+    pub(crate) fn set(&self, va: u64, len: u64, what: What<'_>) -> Result {
+        let tables = &*self.mem.tables;
+        let mut stock = Stock::empty();
+        let changes = loop {
+            let mut tree = self.tree.lock();
+            let need = tree.need(va, len, what)?;
+            if !need.at_most(stock.have()) {
+                drop(tree);
+                stock.fill(self.mem.format, tables, need)?;
+                continue;
+            }
+            let mut changes = Changes::new();
+            tree.set(tables, va, len, what, &mut stock, &mut changes)?;
+            if !matches!(what, What::Pages { .. }) {
+                tree.sweep(tables, va, len, &mut changes);
+            }
+            break changes;
+        };
+
+        stock.release(tables);
+        self.commit(changes)
+    }
+
+    /// Calls `f` with the page tables locked. What it changed is to be committed.
+    pub(super) fn with_tree<R>(
+        &self,
+        f: impl FnOnce(&mut Tree<Tables<'a>>, &Tables<'a>) -> R,
+    ) -> R {
+        f(&mut self.tree.lock(), &self.mem.tables)
+    }
+
+    /// Makes changes take effect; see [`Memory::commit`].
+    pub(super) fn commit(&self, changes: Changes<Table>) -> Result {
+        self.mem.commit(self.root, Users::All, changes)
+    }
+
+    /// Maps memory at an address of the kernel's choice. Allocates and sleeps.
+    ///
+    /// The memory is described by `runs`, which start at offset zero and follow each other. It must
+    /// not be freed before the mapping is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are no such many addresses left, and as of [`Self::set`].
+    pub(crate) fn map_kernel(
+        self: &Arc<Self>,
+        runs: &[Run],
+        attr: Attr,
+    ) -> Result<KernelMapping<'a>> {
+        let last = runs.last().ok_or(EINVAL)?;
+        let len = last.offset.checked_add(last.len).ok_or(EINVAL)?;
+        // One run, aligned to the next power of two.
+        let range = self.kernel.alloc_blocks(
+            GpuBuddyAllocMode::Simple,
+            len,
+            self.kernel.chunk_size(),
+            GpuBuddyAllocFlag::Contiguous,
+        );
+        let range = KBox::pin_init(range, GFP_KERNEL)?;
+        let va = range.iter().map(|block| block.offset()).min();
+        let va = va.ok_or(ENOSPC)?;
+
+        self.set(
+            va,
+            len,
+            What::Pages {
+                runs,
+                offset: 0,
+                attr,
+            },
+        )?;
+        Ok(KernelMapping {
+            space: self.clone(),
+            range: Some(range),
+            va,
+            len,
+        })
+    }
+}
+
+/// Memory that the kernel has mapped for the GPU. Dropping it unmaps it, and returns when the GPU
+/// does not use it any more.
+pub(crate) struct KernelMapping<'a> {
+    space: Arc<Space<'a>>,
+    range: Option<Pin<KBox<AllocatedBlocks>>>,
+    va: u64,
+    len: u64,
+}
+
+impl<'a> KernelMapping<'a> {
+    /// Where the GPU finds it.
+    pub(crate) fn address(&self) -> u64 {
+        self.va
+    }
+
+    /// Bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The address space it is in.
+    pub(crate) fn space(&self) -> &Arc<Space<'a>> {
+        &self.space
+    }
+}
+
+impl Drop for KernelMapping<'_> {
+    fn drop(&mut self) {
+        // It shares no table entry with anything else, so no tables are needed.
+        if self.space.set(self.va, self.len, What::Invalid).is_err() {
+            // Whoever got the address next would find the old memory there.
+            core::mem::forget(self.range.take());
+        }
+    }
+}
