@@ -45,6 +45,7 @@ use crate::{
 pub(crate) mod bar1;
 pub(crate) mod bar2;
 mod layout;
+pub(crate) mod sysmem;
 pub(crate) mod tables;
 pub(crate) mod vram;
 
@@ -156,16 +157,50 @@ impl<'bound> Memory<'bound> {
     /// Takes a piece of video memory and zeroes it; see [`Vram::alloc`] and [`Bar2::zero`].
     pub(crate) fn zeroed(&self, size: u64, align: u64, shape: Shape) -> Result<Piece> {
         let piece = self.vram.alloc(size, align, shape)?;
+        self.zero(&piece);
+        Ok(piece)
+    }
+
+    /// Zeroes a piece of video memory by the CPU.
+    fn zero(&self, piece: &Piece) {
         for extent in piece.extents() {
             self.bar2.zero(extent.address, extent.len);
         }
         self.bar2.flush();
-        Ok(piece)
+    }
+
+    /// Takes a piece of video memory for a client, who must not see what is in it: it is zeroed.
+    ///
+    /// `elsewhere` says that the client can do without.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Vram::alloc`]; `EAGAIN` if the client can do without and zeroing would take the CPU
+    /// long.
+    pub(crate) fn cleared(
+        &self,
+        size: u64,
+        align: u64,
+        shape: Shape,
+        elsewhere: bool,
+    ) -> Result<Piece> {
+        /// What the CPU zeroes over the bus while a client waits, if there is another way.
+        const BY_CPU: u64 = 16 << 10;
+
+        if elsewhere && size > BY_CPU {
+            return Err(EAGAIN);
+        }
+        self.zeroed(size, align, shape)
     }
 
     /// Makes changes of page tables take effect; see [`commit`].
     pub(crate) fn commit(&self, root: u64, users: Users, changes: Changes<Table>) -> Result {
         commit(&self.bar2, &self.tlb, &self.tables, root, users, changes)
+    }
+
+    /// The first part of [`Self::commit`]: what was taken away is not used any more after it.
+    pub(crate) fn arrive(&self, root: u64, users: Users, changes: &Changes<Table>) -> Result {
+        arrive(&self.bar2, &self.tlb, root, users, changes)
     }
 
     /// An empty tree of page tables.
@@ -190,16 +225,27 @@ fn commit<'bound>(
     users: Users,
     changes: Changes<Table>,
 ) -> Result {
+    if let Err(e) = arrive(bar2, tlb, root, users, &changes) {
+        core::mem::forget(changes);
+        return Err(e);
+    }
+    changes.release(tables);
+    Ok(())
+}
+
+fn arrive(
+    bar2: &Bar2<'_>,
+    tlb: &Tlb<'_>,
+    root: u64,
+    users: Users,
+    changes: &Changes<Table>,
+) -> Result {
     if changes.is_written() {
         bar2.flush();
     }
     if changes.needs_invalidate() {
-        if let Err(e) = tlb.invalidate(root, users) {
-            core::mem::forget(changes);
-            return Err(e);
-        }
+        tlb.invalidate(root, users)?;
     }
-    changes.release(tables);
     Ok(())
 }
 

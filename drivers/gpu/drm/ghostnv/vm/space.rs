@@ -57,7 +57,7 @@ use crate::{
 ///
 /// Dropping it tells the firmware first and frees the tables then. Nothing may run in it any more;
 /// channels and mappings keep it alive.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Space<'a> {
     /// Dropped first.
     vaspace: VaSpace<'a>,
@@ -209,6 +209,16 @@ impl<'a> Space<'a> {
         self.mem.commit(self.root, Users::All, changes)
     }
 
+    /// The part of [`Self::commit`] that others may wait for; nothing is freed.
+    pub(super) fn arrive(&self, changes: &Changes<Table>) -> Result {
+        self.mem.arrive(self.root, Users::All, changes)
+    }
+
+    /// Has the hardware forget all of it.
+    pub(super) fn forget_all(&self) -> Result {
+        self.mem.tlb.invalidate(self.root, Users::All)
+    }
+
     /// Maps memory at an address of the kernel's choice. Allocates and sleeps.
     ///
     /// The memory is described by `runs`, which start at offset zero and follow each other. It must
@@ -250,6 +260,14 @@ impl<'a> Space<'a> {
             va,
             len,
         })
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Space<'_> {
+    fn drop(self: Pin<&mut Self>) {
+        // The next page directory may be at the same address. Nothing runs that could look.
+        let _ = self.forget_all();
     }
 }
 
