@@ -16,17 +16,20 @@ use kernel::{
     seq_file::SeqFile,
     sync::{
         Arc,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     }, //
 };
 
 use crate::{
+    gem::Object,
     gpu::Core,
     rm,
     uapi::{
         self,
         nvif, //
-    }, //
+    },
+    vm::Vm, //
 };
 
 /// What the DRM core keeps for an open file.
@@ -49,53 +52,44 @@ impl drm::file::DriverFile for File {
 
     fn show_fdinfo(
         _device: &uapi::Device,
-        _shared: &uapi::Shared<'_>,
+        shared: &uapi::Shared<'_>,
         file: &drm::File<Self>,
         m: &SeqFile,
     ) {
-        uapi::fdinfo::show(file, m);
+        uapi::fdinfo::show(shared, file, m);
     }
-}
-
-/// Which of nouveau's two interfaces a client has chosen.
-///
-/// They do not mix: the first ioctl that belongs to one of them decides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Interface {
-    #[default]
-    Undecided,
-    /// The client manages its address space itself (`VM_INIT`, `VM_BIND`, `EXEC`).
-    VmBind,
-    /// The one before that, of which this driver has only what needs no address space.
-    Old,
 }
 
 /// What belongs to a client and is changed by its ioctls.
 struct State<'a> {
-    interface: Interface,
     objects: nvif::Objects<rm::Object<'a>>,
+    /// The client uses what is from before `VM_INIT`, which comes too late now.
+    settled: bool,
 }
 
 /// What a client has of the GPU. Dropping it gives everything back.
 #[pin_data]
 pub(crate) struct Client<'a> {
-    core: Arc<Core<'a>>,
     #[pin]
     state: Mutex<State<'a>>,
+    /// The client's address space, once it has one. Dropped after the channels in it.
+    vm: SetOnce<Arc<Vm<'a>>>,
+    core: Arc<Core<'a>>,
 }
 
 impl<'a> Client<'a> {
     /// A client that has nothing yet.
     pub(crate) fn new(core: Arc<Core<'a>>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            core,
             state <- new_mutex!(
                 State {
-                    interface: Interface::Undecided,
                     objects: nvif::Objects::new(),
+                    settled: false,
                 },
                 "Client::state"
             ),
+            vm: SetOnce::new(),
+            core,
         })
     }
 
@@ -104,24 +98,38 @@ impl<'a> Client<'a> {
         &self.core
     }
 
-    /// The client uses something of the old interface, after which `VM_INIT` comes too late.
+    /// The client does without an address space of its own, or has one: `VM_INIT` is over.
     pub(crate) fn settle(&self) {
-        let mut state = self.state.lock();
-
-        if state.interface == Interface::Undecided {
-            state.interface = Interface::Old;
-        }
+        self.state.lock().settled = true;
     }
 
-    /// `VM_INIT`: the client manages its address space, apart from a range that the kernel keeps.
-    pub(crate) fn vm_init(&self, _kernel: Range<u64>) -> Result {
-        let state = self.state.lock();
+    /// `VM_INIT`: the client manages its address space, apart from a range that is the kernel's.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it does already, `ENOSYS` if it comes too late; as of [`Vm::new`].
+    pub(crate) fn vm_init(&self, device: &drm::Device<uapi::Driver>, kernel: Range<u64>) -> Result {
+        let mut state = self.state.lock();
 
-        match state.interface {
-            Interface::Undecided => Err(ENOSYS),
-            Interface::VmBind => Err(EBUSY),
-            Interface::Old => Err(ENOSYS),
+        if self.vm.as_ref().is_some() {
+            return Err(EBUSY);
         }
+        if state.settled {
+            return Err(ENOSYS);
+        }
+        self.vm.populate(Vm::new(&self.core, device, kernel)?);
+        state.settled = true;
+        Ok(())
+    }
+
+    /// The client's address space; `ENOSYS` if it has none.
+    pub(crate) fn vm(&self) -> Result<&Arc<Vm<'a>>> {
+        self.vm.as_ref().ok_or(ENOSYS)
+    }
+
+    /// The object whose reservation those share that no one else may get.
+    pub(crate) fn reservation(&self) -> Option<&Object> {
+        self.vm.as_ref().map(|vm| vm.reservation())
     }
 
     /// Calls `f` with the objects that the client has made by NVIF.
@@ -130,15 +138,5 @@ impl<'a> Client<'a> {
         f: impl FnOnce(&mut nvif::Objects<rm::Object<'a>>) -> R,
     ) -> R {
         f(&mut self.state.lock().objects)
-    }
-
-    /// The classes of the objects that a channel can have.
-    pub(crate) fn channel_classes(&self, _channel: i32) -> Result<KVec<u32>> {
-        Err(EINVAL)
-    }
-
-    /// Makes an object of an engine on a channel.
-    pub(crate) fn new_engine_object(&self, _channel: i32, _object: u64, _class: u32) -> Result {
-        Err(EINVAL)
     }
 }

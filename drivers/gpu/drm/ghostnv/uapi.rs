@@ -8,14 +8,13 @@
 //! unless it is configured otherwise, and lives without what NVK and the other users of today have
 //! no use for. The device's parent is the PCI function, which is where libdrm looks.
 //!
-//! [`nouveau`] has the ioctls, [`nvif`] the messages that travel inside one of them, [`fdinfo`]
-//! what `/proc` tells about a client.
+//! [`nouveau`] has the ioctls, [`gem`] those about buffer objects, [`nvif`] the messages that travel
+//! inside one of them, [`fdinfo`] what `/proc` tells about a client.
 
 use kernel::{
     device,
     drm::{
         self,
-        gem,
         ioctl::RENDER_ALLOW,
         FileTable, //
     },
@@ -29,7 +28,7 @@ use crate::{
         Client,
         File, //
     },
-    gem::Bo,
+    gem::Object,
     gpu::Core,
     gsp::GpuInfo, //
 };
@@ -38,6 +37,7 @@ use facts::Facts;
 
 pub(crate) mod facts;
 pub(crate) mod fdinfo;
+mod gem;
 mod nouveau;
 pub(crate) mod nvif;
 pub(crate) mod sync;
@@ -66,7 +66,7 @@ const INFO: drm::DriverInfo = drm::DriverInfo {
 impl drm::Driver for Driver {
     type Data = ();
     type RegistrationData<'a> = Shared<'a>;
-    type Object = gem::Object<Bo>;
+    type Object = Object;
     type File = File;
     type ParentDevice<Ctx: device::DeviceContext> = pci::Device<Ctx>;
 
@@ -86,8 +86,12 @@ impl drm::Driver for Driver {
         (DRM_NOUVEAU_VM_INIT: IOWR, drm_nouveau_vm_init, RENDER_ALLOW, nouveau::vm_init),
         (DRM_NOUVEAU_GET_ZCULL_INFO: IOR, drm_nouveau_get_zcull_info, RENDER_ALLOW,
             nouveau::get_zcull_info),
+        (DRM_NOUVEAU_GEM_NEW: IOWR, drm_nouveau_gem_new, RENDER_ALLOW, gem::new),
         (DRM_NOUVEAU_GEM_PUSHBUF: IOWR, drm_nouveau_gem_pushbuf, RENDER_ALLOW,
             nouveau::gem_pushbuf),
+        (DRM_NOUVEAU_GEM_CPU_PREP: IOW, drm_nouveau_gem_cpu_prep, RENDER_ALLOW, gem::cpu_prep),
+        (DRM_NOUVEAU_GEM_CPU_FINI: IOW, drm_nouveau_gem_cpu_fini, RENDER_ALLOW, gem::cpu_fini),
+        (DRM_NOUVEAU_GEM_INFO: IOWR, drm_nouveau_gem_info, RENDER_ALLOW, gem::info),
     }
 
     kernel::declare_drm_user_ioctls! {
@@ -118,7 +122,9 @@ impl<'a> Shared<'a> {
 
     /// Bytes of VRAM in use by anyone, which includes the firmware.
     pub(crate) fn vram_used(&self) -> u64 {
-        self.facts.vram_size.saturating_sub(self.facts.vram_usable)
+        self.facts
+            .vram_size
+            .saturating_sub(self.core.mem.vram.free())
     }
 
     /// The client behind a file.

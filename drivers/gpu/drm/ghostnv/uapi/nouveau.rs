@@ -23,21 +23,17 @@ use kernel::{
 };
 
 use crate::{
+    channel::ring::PUSH_MAX,
     file::File,
     gpu::Hw,
-    regs::timer, //
+    regs::timer,
+    vm::VA_END, //
 };
 
 use super::{
     Device,
     Shared, //
 };
-
-/// The end of the address spaces that clients get.
-pub(super) const VA_END: u64 = 1 << 47;
-
-/// Pushes that one `EXEC` takes.
-pub(crate) const EXEC_PUSH_MAX: u32 = 510;
 
 /// Time of the GPU in nanoseconds.
 ///
@@ -82,10 +78,12 @@ pub(super) fn getparam(
         uapi::NOUVEAU_GETPARAM_PTIMER_TIME => timer_nsec(shared.core.hw()),
         uapi::NOUVEAU_GETPARAM_HAS_BO_USAGE => 1,
         uapi::NOUVEAU_GETPARAM_HAS_PAGEFLIP => 1,
-        uapi::NOUVEAU_GETPARAM_EXEC_PUSH_MAX => EXEC_PUSH_MAX.into(),
+        uapi::NOUVEAU_GETPARAM_EXEC_PUSH_MAX => PUSH_MAX.into(),
         uapi::NOUVEAU_GETPARAM_VRAM_BAR_SIZE => facts.bar1_size,
         uapi::NOUVEAU_GETPARAM_VRAM_USED => shared.vram_used(),
         uapi::NOUVEAU_GETPARAM_HAS_VMA_TILEMODE => 1,
+        uapi::GHOSTNV_GETPARAM_INTERFACE => uapi::GHOSTNV_INTERFACE_VERSION.into(),
+        uapi::GHOSTNV_GETPARAM_VRAM_SIZE => facts.vram_size,
         _ => return Err(EINVAL),
     };
     Ok(0)
@@ -120,7 +118,7 @@ pub(super) fn get_zcull_info(
 
 /// `VM_INIT`: the client manages its address space itself.
 pub(super) fn vm_init(
-    _device: &Device,
+    device: &Device,
     shared: &Shared<'_>,
     args: &mut drm_nouveau_vm_init,
     file: &drm::File<File>,
@@ -131,7 +129,7 @@ pub(super) fn vm_init(
         .filter(|end| *end <= VA_END)
         .ok_or(EINVAL)?;
 
-    shared.client(file)?.vm_init(start..end)?;
+    shared.client(file)?.vm_init(device, start..end)?;
     Ok(0)
 }
 
@@ -142,7 +140,10 @@ pub(super) fn channel_alloc(
     _args: &mut drm_nouveau_channel_alloc,
     file: &drm::File<File>,
 ) -> Result<u32> {
-    shared.client(file)?.settle();
+    let client = shared.client(file)?;
+
+    client.settle();
+    client.vm()?;
     Err(ENODEV)
 }
 

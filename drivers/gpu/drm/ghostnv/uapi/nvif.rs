@@ -247,8 +247,12 @@ impl<T> Objects<T> {
         }
     }
 
-    /// Whether a number can be given to an object.
-    fn check_free(&self, object: u64) -> Result {
+    /// Checks that a number can be given to an object.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if it is taken, `ENOSPC` if the client has too many objects.
+    pub(crate) fn check_free(&self, object: u64) -> Result {
         if self.objects.get(&object).is_some() {
             return Err(EEXIST);
         }
@@ -264,6 +268,17 @@ impl<T> Objects<T> {
             .try_create_and_insert(object, what, GFP_KERNEL)?;
         self.count += 1;
         Ok(())
+    }
+
+    /// Adds an object of an engine.
+    pub(crate) fn insert_engine(&mut self, object: u64, channel: i32, what: T) -> Result {
+        self.insert(
+            object,
+            Object::Engine {
+                channel,
+                _object: what,
+            },
+        )
     }
 
     fn delete(&mut self, object: u64) {
@@ -364,19 +379,11 @@ fn put_classes(bytes: &mut [u8], room: usize, classes: &[u32]) -> Result {
 /// Does what a message asks for, and makes it the reply.
 fn serve(shared: &Shared<'_>, client: &Client<'_>, bytes: &mut [u8]) -> Result {
     match parse(bytes)? {
-        Message::Classes { channel, room } => {
-            let classes = client.channel_classes(channel)?;
-
-            put_classes(bytes, room, &classes)
-        }
+        // There are no channels yet.
+        Message::Classes { .. } | Message::NewEngine { .. } => Err(EINVAL),
         Message::NewDevice { object } => {
             client.with_objects(|objects| objects.insert(object, Object::Device))
         }
-        Message::NewEngine {
-            channel,
-            object,
-            class,
-        } => client.new_engine_object(channel, object, class),
         Message::Delete { object } => {
             client.with_objects(|objects| objects.delete(object));
             Ok(())
