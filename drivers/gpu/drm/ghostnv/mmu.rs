@@ -2,7 +2,7 @@
 
 //! The GPU's page tables.
 //!
-//! [`tree`] builds them and keeps a shadow of what it wrote, since reading them back over the bus
+//! [`Tree`] builds them and keeps a shadow of what it wrote, since reading them back over the bus
 //! costs a microsecond an entry. It changes ranges of virtual addresses and knows neither buffer
 //! objects nor hardware: what an entry looks like is the [`Format`]'s to say, how one is written
 //! the [`TableMemory`]'s. So all of it runs under test against plain memory. [`Tlb`] makes the
@@ -16,12 +16,20 @@
 use kernel::prelude::*;
 
 mod gp100;
+mod node;
+mod plan;
 mod stock;
 mod tests;
 mod tlb;
 mod tree;
+mod walk;
 
 pub(crate) use gp100::Gp100;
+pub(crate) use node::Changes;
+pub(crate) use plan::{
+    Run,
+    What, //
+};
 pub(crate) use stock::{
     Need,
     Stock, //
@@ -30,12 +38,7 @@ pub(crate) use tlb::{
     Tlb,
     Users, //
 };
-pub(crate) use tree::{
-    Changes,
-    Run,
-    Tree,
-    What, //
-};
+pub(crate) use tree::Tree;
 
 /// Log2 of the sizes of pages.
 pub(crate) const SMALL: u32 = 12;

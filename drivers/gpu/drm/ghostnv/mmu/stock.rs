@@ -8,7 +8,7 @@
 use kernel::prelude::*;
 
 use super::{
-    tree::{
+    node::{
         Big,
         Directory,
         Last,

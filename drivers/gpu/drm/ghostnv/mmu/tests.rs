@@ -21,12 +21,12 @@ mod cases {
     };
 
     use super::super::{
-        tree::Run,
         Aperture,
         Attr,
         Changes,
         Format,
         Gp100,
+        Run,
         Stock,
         TableMemory,
         TableSize,
