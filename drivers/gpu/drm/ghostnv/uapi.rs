@@ -35,6 +35,7 @@ use crate::{
 
 use facts::Facts;
 
+mod bind;
 pub(crate) mod facts;
 pub(crate) mod fdinfo;
 mod gem;
@@ -84,6 +85,7 @@ impl drm::Driver for Driver {
         (DRM_NOUVEAU_CHANNEL_FREE: IOW, drm_nouveau_channel_free, RENDER_ALLOW,
             nouveau::channel_free),
         (DRM_NOUVEAU_VM_INIT: IOWR, drm_nouveau_vm_init, RENDER_ALLOW, nouveau::vm_init),
+        (DRM_NOUVEAU_VM_BIND: IOWR, drm_nouveau_vm_bind, RENDER_ALLOW, bind::vm_bind),
         (DRM_NOUVEAU_GET_ZCULL_INFO: IOR, drm_nouveau_get_zcull_info, RENDER_ALLOW,
             nouveau::get_zcull_info),
         (DRM_NOUVEAU_GEM_NEW: IOWR, drm_nouveau_gem_new, RENDER_ALLOW, gem::new),
