@@ -26,8 +26,15 @@ pub(crate) const VERSION: &str = "570.144";
 pub(crate) const GSP_PAGE_SIZE: usize = 4096;
 
 /// Asserts a structure's size and the offsets of some of its fields.
+///
+/// The literals say which header and type of NVIDIA's describe the same, and its names of the
+/// fields. The compiler does not look at them; `scripts/abi` holds those headers to the same sizes
+/// and offsets.
 macro_rules! assert_layout {
-    ($type:ident, $size:expr $(, $($field:ident).+ @ $offset:expr)* $(,)?) => {
+    (
+        $type:ident $($theirs:literal)?, $size:expr
+        $(, $($field:ident).+ $($their:literal)? @ $offset:expr)* $(,)?
+    ) => {
         static_assert!(size_of::<$type>() == $size);
         $(static_assert!(offset_of!($type, $($field).+) == $offset);)*
     };
@@ -89,18 +96,18 @@ pub(crate) struct WprMeta {
     pub(crate) verified: u64,
 }
 assert_layout!(
-    WprMeta, 256,
-    radix3_addr @ 16,
-    signature_addr @ 72,
-    rsvd_start @ 88,
-    wpr_start @ 112,
-    fw_offset @ 136,
-    frts_offset @ 152,
-    fb_size @ 176,
-    boot_count @ 200,
-    vf_partition_count @ 240,
-    pmu_reserved_size @ 244,
-    verified @ 248,
+    WprMeta "r570/gsp.h:GspFwWprMeta", 256,
+    radix3_addr "sysmemAddrOfRadix3Elf" @ 16,
+    signature_addr "sysmemAddrOfSignature" @ 72,
+    rsvd_start "gspFwRsvdStart" @ 88,
+    wpr_start "gspFwWprStart" @ 112,
+    fw_offset "gspFwOffset" @ 136,
+    frts_offset "frtsOffset" @ 152,
+    fb_size "fbSize" @ 176,
+    boot_count "bootCount" @ 200,
+    vf_partition_count "gspFwHeapVfPartitionCount" @ 240,
+    pmu_reserved_size "pmuReservedSize" @ 244,
+    verified "verified" @ 248,
 );
 
 /// [`LibosRegion::kind`]: one run of bus addresses.
@@ -120,7 +127,13 @@ pub(crate) struct LibosRegion {
     pub(crate) location: u8,
     pub(crate) padding: [u8; 6],
 }
-assert_layout!(LibosRegion, 32, address @ 8, size @ 16, kind @ 24, location @ 25);
+assert_layout!(
+    LibosRegion "r535/gsp.h:LibosMemoryRegionInitArgument", 32,
+    address "pa" @ 8,
+    size "size" @ 16,
+    kind "kind" @ 24,
+    location "loc" @ 25,
+);
 
 /// Arguments of the resource manager task, `RMARGS` in the list of regions.
 #[repr(C)]
@@ -143,14 +156,14 @@ pub(crate) struct RmArguments {
     pub(crate) profiler_size: u64,
 }
 assert_layout!(
-    RmArguments, 72,
-    queue_page_count @ 8,
-    command_queue_offset @ 16,
-    message_queue_offset @ 24,
-    resume_old_level @ 32,
-    gpu_instance @ 44,
-    stack_in_dmem @ 48,
-    profiler_address @ 56,
+    RmArguments "r570/gsp.h:GSP_ARGUMENTS_CACHED", 72,
+    queue_page_count "messageQueueInitArguments.pageTableEntryCount" @ 8,
+    command_queue_offset "messageQueueInitArguments.cmdQueueOffset" @ 16,
+    message_queue_offset "messageQueueInitArguments.statQueueOffset" @ 24,
+    resume_old_level "srInitArguments.oldLevel" @ 32,
+    gpu_instance "gpuInstance" @ 44,
+    stack_in_dmem "bDmemStack" @ 48,
+    profiler_address "profilerArgs.pa" @ 56,
 );
 
 /// Layout of the memory both queues live in: a page of page addresses, then queue after queue.
@@ -192,9 +205,9 @@ pub(crate) struct QueueHeader {
     pub(crate) entries_offset: u32,
 }
 assert_layout!(
-    QueueHeader, 32,
-    write_pointer @ queue::WRITE_POINTER,
-    read_pointer_offset @ 24,
+    QueueHeader "r535/gsp.h:msgqTxHeader", 32,
+    write_pointer "writePtr" @ queue::WRITE_POINTER,
+    read_pointer_offset "rxHdrOff" @ 24,
 );
 
 /// First bytes of every queue element run (one message is 1 to 16 elements).
@@ -232,7 +245,13 @@ pub(crate) struct RpcHeader {
     pub(crate) sequence: u32,
     pub(crate) spare: u32,
 }
-assert_layout!(RpcHeader, 32, length @ 8, function @ 12, result @ 16, sequence @ 24);
+assert_layout!(
+    RpcHeader "r535/gsp.h:rpc_message_header_v03_00", 32,
+    length "length" @ 8,
+    function "function" @ 12,
+    result "rpc_result" @ 16,
+    sequence "sequence" @ 24,
+);
 
 /// Largest message: 16 elements.
 pub(crate) const MESSAGE_SIZE_MAX: usize = 16 * GSP_PAGE_SIZE;
@@ -292,14 +311,14 @@ pub(crate) struct SystemInfo {
     pub(crate) host_page_size: u64,
 }
 assert_layout!(
-    SystemInfo, 928,
-    bus_device_function @ 32,
-    max_user_va @ 72,
-    config_mirror_base @ 80,
-    pci_device_id @ 88,
-    pci_revision @ 96,
-    is_primary @ 896,
-    host_page_size @ 920,
+    SystemInfo "r570/gsp.h:GspSystemInfo", 928,
+    bus_device_function "nvDomainBusDeviceFunc" @ 32,
+    max_user_va "maxUserVa" @ 72,
+    config_mirror_base "pciConfigMirrorBase" @ 80,
+    pci_device_id "PCIDeviceID" @ 88,
+    pci_revision "PCIRevisionID" @ 96,
+    is_primary "bIsPrimary" @ 896,
+    host_page_size "hostPageSize" @ 920,
 );
 
 /// [`RegistryEntry::kind`]: a 32-bit value.
@@ -312,7 +331,10 @@ pub(crate) struct RegistryHeader {
     pub(crate) size: u32,
     pub(crate) entry_count: u32,
 }
-assert_layout!(RegistryHeader, 8, entry_count @ 4);
+assert_layout!(
+    RegistryHeader "r535/gsp.h:PACKED_REGISTRY_TABLE", 8,
+    entry_count "numEntries" @ 4,
+);
 
 /// One entry of the registry table.
 #[repr(C)]
@@ -325,7 +347,12 @@ pub(crate) struct RegistryEntry {
     pub(crate) data: u32,
     pub(crate) length: u32,
 }
-assert_layout!(RegistryEntry, 16, kind @ 4, data @ 8, length @ 12);
+assert_layout!(
+    RegistryEntry "r535/gsp.h:PACKED_REGISTRY_ENTRY", 16,
+    kind "type" @ 4,
+    data "data" @ 8,
+    length "length" @ 12,
+);
 
 /// One region of VRAM in [`StaticInfo`].
 #[repr(C)]
@@ -342,7 +369,12 @@ pub(crate) struct FbRegion {
     pub(crate) is_protected: u8,
     pub(crate) black_list: [u8; 17],
 }
-assert_layout!(FbRegion, 48, performance @ 24, supports_iso @ 29, is_protected @ 30);
+assert_layout!(
+    FbRegion "r570/gsp.h:NV2080_CTRL_CMD_FB_GET_FB_REGION_FB_REGION_INFO", 48,
+    performance "performance" @ 24,
+    supports_iso "supportISO" @ 29,
+    is_protected "bProtected" @ 30,
+);
 
 /// Slots of [`StaticInfo::fb_regions`].
 pub(crate) const FB_REGIONS_MAX: usize = 16;
@@ -369,13 +401,13 @@ pub(crate) struct StaticInfo {
     pub(crate) reserved5: [u8; 44],
 }
 assert_layout!(
-    StaticInfo, 1656,
-    fb_region_count @ 344,
-    fb_regions @ 352,
-    fb_length @ 1224,
-    name @ 1260,
-    bar1_page_directory @ 1536,
-    internal_client @ 1600,
+    StaticInfo "r570/gsp.h:GspStaticConfigInfo", 1656,
+    fb_region_count "fbRegionInfoParams.numFBRegions" @ 344,
+    fb_regions "fbRegionInfoParams.fbRegion" @ 352,
+    fb_length "fb_length" @ 1224,
+    name "gpuNameString" @ 1260,
+    bar1_page_directory "bar1PdeBase" @ 1536,
+    internal_client "hInternalClient" @ 1600,
 );
 
 /// Payload of `UPDATE_BAR_PDE`: entry 0 of the page directory of one of the CPU's windows.
@@ -389,7 +421,11 @@ pub(crate) struct BarPde {
     /// The address bit at which the directory's index starts.
     pub(crate) shift: u64,
 }
-assert_layout!(BarPde, 24, entry @ 8, shift @ 16);
+assert_layout!(
+    BarPde "r535/bar.h:rpc_update_bar_pde_v15_00", 24,
+    entry "info.entryValue" @ 8,
+    shift "info.entryLevelShift" @ 16,
+);
 
 /// Payload of `UNLOADING_GUEST_DRIVER` and of its reply.
 #[repr(C)]
@@ -400,7 +436,10 @@ pub(crate) struct Unloading {
     pub(crate) padding: [u8; 2],
     pub(crate) new_level: u32,
 }
-assert_layout!(Unloading, 8, new_level @ 4);
+assert_layout!(
+    Unloading "r535/gsp.h:rpc_unloading_guest_driver_v1F_07", 8,
+    new_level "newLevel" @ 4,
+);
 
 /// Set in the GSP's mailbox 0 when the firmware has stopped after `UNLOADING_GUEST_DRIVER`.
 pub(crate) const MAILBOX_SUSPENDED: u32 = 1 << 31;
@@ -414,7 +453,11 @@ pub(crate) struct SequencerHeader {
     pub(crate) used_words: u32,
     pub(crate) saved_registers: [u32; 8],
 }
-assert_layout!(SequencerHeader, 40, used_words @ 4, saved_registers @ 8);
+assert_layout!(
+    SequencerHeader "r535/gsp.h:rpc_run_cpu_sequencer_v17_00", 40,
+    used_words "cmdIndex" @ 4,
+    saved_registers "regSaveArea" @ 8,
+);
 
 /// Numbers of the CPU sequencer's commands.
 pub(crate) mod sequencer {
@@ -448,7 +491,13 @@ pub(crate) struct RcTriggered {
     pub(crate) padding1: [u8; 3],
     pub(crate) journal_size: u32,
 }
-assert_layout!(RcTriggered, 48, channel @ 4, kind @ 16, fault_address_lo @ 28, journal_size @ 44);
+assert_layout!(
+    RcTriggered "r570/fifo.h:rpc_rc_triggered_v17_02", 48,
+    channel "chid" @ 4,
+    kind "exceptType" @ 16,
+    fault_address_lo "mmuFaultAddrLo" @ 28,
+    journal_size "rcJournalBufferSize" @ 44,
+);
 
 /// Payload of `OS_ERROR_LOG`: an error report in words, known to users as an Xid.
 #[repr(C)]
@@ -460,7 +509,12 @@ pub(crate) struct OsErrorLog {
     pub(crate) text: [u8; 256],
     pub(crate) previous_xid: u32,
 }
-assert_layout!(OsErrorLog, 272, channel @ 8, text @ 12, previous_xid @ 268);
+assert_layout!(
+    OsErrorLog "r570/gsp.h:rpc_os_error_log_v17_00", 272,
+    channel "chid" @ 8,
+    text "errString" @ 12,
+    previous_xid "preemptiveRemovalPreviousXid" @ 268,
+);
 
 /// Start of the payload of `POST_EVENT`; `size` bytes of event data begin in its last padding.
 #[repr(C)]
@@ -477,4 +531,10 @@ pub(crate) struct PostEvent {
     pub(crate) is_list: u8,
     pub(crate) padding1: [u8; 3],
 }
-assert_layout!(PostEvent, 32, info16 @ 16, status @ 20, size @ 24, is_list @ 28);
+assert_layout!(
+    PostEvent "r535/event.h:rpc_post_event_v17_00", 32,
+    info16 "info16" @ 16,
+    status "status" @ 20,
+    size "eventDataSize" @ 24,
+    is_list "bNotifyList" @ 28,
+);

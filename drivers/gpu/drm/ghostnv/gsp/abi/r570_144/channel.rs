@@ -24,7 +24,12 @@ pub(crate) struct MemoryDescriptor {
     /// [`CACHE_SNOOPED`] or [`CACHE_UNCACHED`].
     pub(crate) cache: u32,
 }
-assert_layout!(MemoryDescriptor, 24, size @ 8, address_space @ 16, cache @ 20);
+assert_layout!(
+    MemoryDescriptor "r570/fifo.h:NV_MEMORY_DESC_PARAMS", 24,
+    size "size" @ 8,
+    address_space "addressSpace" @ 16,
+    cache "cacheAttrib" @ 20,
+);
 
 /// [`MemoryDescriptor::address_space`]: system memory, by bus address.
 pub(crate) const ADDRESS_SPACE_SYSMEM: u32 = 1;
@@ -99,24 +104,24 @@ pub(crate) struct ChannelParams {
     pub(crate) padding: u32,
 }
 assert_layout!(
-    ChannelParams, 368,
-    gpfifo @ 8,
-    gpfifo_entries @ 16,
-    flags @ 20,
-    vaspace @ 28,
-    userd_object @ 32,
-    userd_offset @ 64,
-    engine @ 128,
-    id @ 132,
-    instance @ 144,
-    userd @ 168,
-    ramfc @ 192,
-    method_buffer @ 216,
-    internal_flags @ 244,
-    error_notifier @ 248,
-    process_id @ 296,
-    reserved @ 304,
-    tpc_config @ 360,
+    ChannelParams "r570/fifo.h:NV_CHANNEL_ALLOC_PARAMS", 368,
+    gpfifo "gpFifoOffset" @ 8,
+    gpfifo_entries "gpFifoEntries" @ 16,
+    flags "flags" @ 20,
+    vaspace "hVASpace" @ 28,
+    userd_object "hUserdMemory" @ 32,
+    userd_offset "userdOffset" @ 64,
+    engine "engineType" @ 128,
+    id "cid" @ 132,
+    instance "instanceMem" @ 144,
+    userd "userdMem" @ 168,
+    ramfc "ramfcMem" @ 192,
+    method_buffer "mthdbufMem" @ 216,
+    internal_flags "internalFlags" @ 244,
+    error_notifier "errorNotifierMem" @ 248,
+    process_id "ProcessID" @ 296,
+    reserved "encryptIv" @ 304,
+    tpc_config "tpcConfigID" @ 360,
 );
 
 /// Numbers of engine types (`NV2080_ENGINE_TYPE`), as channels and objects take them.
@@ -143,7 +148,9 @@ pub(crate) mod rm_engine_type {
 pub(crate) struct BindChannel {
     pub(crate) engine: u32,
 }
-assert_layout!(BindChannel, 4);
+assert_layout!(
+    BindChannel "r535/fifo.h:NVA06F_CTRL_BIND_PARAMS", 4,
+);
 
 /// Puts a channel on its runlist, or takes it off.
 #[repr(C)]
@@ -152,17 +159,27 @@ pub(crate) struct ScheduleChannel {
     pub(crate) enable: u8,
     pub(crate) skip_submit: u8,
 }
-assert_layout!(ScheduleChannel, 2, skip_submit @ 1);
+assert_layout!(
+    ScheduleChannel "r535/fifo.h:NVA06F_CTRL_GPFIFO_SCHEDULE_PARAMS", 2,
+    skip_submit "bSkipSubmit" @ 1,
+);
+
+impl CopyParams {
+    /// [`Self::version`]: `engine` is an engine type and no instance.
+    pub(crate) const NAMES_ENGINE: u32 = 1;
+}
 
 /// Parameters of a copy engine's object.
 #[repr(C)]
 #[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub(crate) struct CopyParams {
-    /// 1: `engine` is an engine type.
     pub(crate) version: u32,
     pub(crate) engine: u32,
 }
-assert_layout!(CopyParams, 8, engine @ 4);
+assert_layout!(
+    CopyParams "r535/ce.h:NVC0B5_ALLOCATION_PARAMETERS", 8,
+    engine "engineType" @ 4,
+);
 
 /// Buffers that one [`PromoteContext`] can name.
 pub(crate) const PROMOTE_MAX: usize = 16;
@@ -186,13 +203,13 @@ pub(crate) struct PromoteEntry {
     pub(crate) nonmapped: u8,
 }
 assert_layout!(
-    PromoteEntry, 32,
-    address @ 8,
-    size @ 16,
-    attributes @ 24,
-    id @ 28,
-    initialize @ 30,
-    nonmapped @ 31,
+    PromoteEntry "r535/fifo.h:NV2080_CTRL_GPU_PROMOTE_CTX_BUFFER_ENTRY", 32,
+    address "gpuVirtAddr" @ 8,
+    size "size" @ 16,
+    attributes "physAttr" @ 24,
+    id "bufferId" @ 28,
+    initialize "bInitialize" @ 30,
+    nonmapped "bNonmapped" @ 31,
 );
 
 /// [`PromoteEntry::attributes`]: video memory that the GPU may cache.
@@ -215,12 +232,12 @@ pub(crate) struct PromoteContext {
     pub(crate) entries: [PromoteEntry; PROMOTE_MAX],
 }
 assert_layout!(
-    PromoteContext, 560,
-    channel_client @ 12,
-    channel @ 16,
-    virtual_address @ 24,
-    entry_count @ 40,
-    entries @ 48,
+    PromoteContext "r535/fifo.h:NV2080_CTRL_GPU_PROMOTE_CTX_PARAMS", 560,
+    channel_client "hChanClient" @ 12,
+    channel "hObject" @ 16,
+    virtual_address "virtAddress" @ 24,
+    entry_count "entryCount" @ 40,
+    entries "promoteEntry" @ 48,
 );
 
 /// Numbers of context buffers where they are promoted (`NV2080_CTRL_GPU_PROMOTE_CTX_BUFFER_ID`).
@@ -258,7 +275,10 @@ pub(crate) struct ContextBufferInfo {
     pub(crate) size: u32,
     pub(crate) alignment: u32,
 }
-assert_layout!(ContextBufferInfo, 8, alignment @ 4);
+assert_layout!(
+    ContextBufferInfo "r570/gr.h:NV2080_CTRL_INTERNAL_ENGINE_CONTEXT_BUFFER_INFO", 8,
+    alignment "alignment" @ 4,
+);
 
 /// How large the buffers of graphics contexts are, for each graphics engine.
 #[repr(C)]
@@ -266,7 +286,9 @@ assert_layout!(ContextBufferInfo, 8, alignment @ 4);
 pub(crate) struct ContextBuffers {
     pub(crate) engines: [[ContextBufferInfo; context_property::COUNT]; 8],
 }
-assert_layout!(ContextBuffers, 1664);
+assert_layout!(
+    ContextBuffers "r570/gr.h:NV2080_CTRL_INTERNAL_STATIC_GR_GET_CONTEXT_BUFFERS_INFO_PARAMS", 1664,
+);
 
 /// Geometry of the unit that culls by depth.
 #[repr(C)]
@@ -283,7 +305,11 @@ pub(crate) struct ZcullInfo {
     pub(crate) subregion_width_align_pixels: u32,
     pub(crate) subregion_height_align_pixels: u32,
 }
-assert_layout!(ZcullInfo, 40, aliquot_total @ 12, subregion_count @ 28);
+assert_layout!(
+    ZcullInfo "r570/gr.h:NV2080_CTRL_GR_GET_ZCULL_INFO_PARAMS", 40,
+    aliquot_total "aliquotTotal" @ 12,
+    subregion_count "subregionCount" @ 28,
+);
 
 /// Turing: has the firmware use, or give up, the channel that the driver made for scrubbing.
 #[repr(C)]
@@ -291,4 +317,6 @@ assert_layout!(ZcullInfo, 40, aliquot_total @ 12, subregion_count @ 28);
 pub(crate) struct ScrubberChannel {
     pub(crate) teardown: u8,
 }
-assert_layout!(ScrubberChannel, 1);
+assert_layout!(
+    ScrubberChannel "r570/gr.h:NV2080_CTRL_INTERNAL_GR_INIT_BUG4208224_WAR_PARAMS", 1,
+);

@@ -47,7 +47,13 @@ pub(crate) struct SetPageDirectory {
     pub(crate) subdevice: u32,
     pub(crate) pasid: u32,
 }
-assert_layout!(SetPageDirectory, 32, entries @ 8, flags @ 12, vaspace @ 16, pasid @ 28);
+assert_layout!(
+    SetPageDirectory "r535/vmm.h:NV0080_CTRL_DMA_SET_PAGE_DIRECTORY_PARAMS", 32,
+    entries "numEntries" @ 8,
+    flags "flags" @ 12,
+    vaspace "hVASpace" @ 16,
+    pasid "pasid" @ 28,
+);
 
 /// Takes it away again.
 #[repr(C)]
@@ -56,7 +62,10 @@ pub(crate) struct UnsetPageDirectory {
     pub(crate) vaspace: u32,
     pub(crate) subdevice: u32,
 }
-assert_layout!(UnsetPageDirectory, 8, subdevice @ 4);
+assert_layout!(
+    UnsetPageDirectory "r535/vmm.h:NV0080_CTRL_DMA_UNSET_PAGE_DIRECTORY_PARAMS", 8,
+    subdevice "subDeviceId" @ 4,
+);
 
 /// Where the firmware's own part of an address space starts that is not externally owned.
 pub(crate) const SERVER_RESERVED_START: u64 = 0x1_0000_0000;
@@ -94,12 +103,12 @@ pub(crate) struct CopyReservedPdes {
     pub(crate) levels: [ReservedLevel; RESERVED_LEVELS_MAX],
 }
 assert_layout!(
-    CopyReservedPdes, 184,
-    page_size @ 8,
-    first @ 16,
-    last @ 24,
-    level_count @ 32,
-    levels @ 40,
+    CopyReservedPdes "r535/vmm.h:NV90F1_CTRL_VASPACE_COPY_SERVER_RESERVED_PDES_PARAMS", 184,
+    page_size "pageSize" @ 8,
+    first "virtAddrLo" @ 16,
+    last "virtAddrHi" @ 24,
+    level_count "numLevelsToCopy" @ 32,
+    levels "levels" @ 40,
 );
 
 /// Lines that [`InterruptTable`] can have.
@@ -118,7 +127,12 @@ pub(crate) struct InterruptEntry {
     pub(crate) stall: u32,
     pub(crate) nonstall: u32,
 }
-assert_layout!(InterruptEntry, 16, pmc_mask @ 4, stall @ 8, nonstall @ 12);
+assert_layout!(
+    InterruptEntry "r535/gsp.h:NV2080_CTRL_INTERNAL_INTR_GET_KERNEL_TABLE_ENTRY", 16,
+    pmc_mask "pmcIntrMask" @ 4,
+    stall "vectorStall" @ 8,
+    nonstall "vectorNonStall" @ 12,
+);
 
 /// Which vector of the interrupt tree is whose.
 #[repr(C)]
@@ -130,7 +144,11 @@ pub(crate) struct InterruptTable {
     pub(crate) subtrees: [[u8; 2]; 7],
     pub(crate) padding: [u8; 2],
 }
-assert_layout!(InterruptTable, 2068, entries @ 4, subtrees @ 2052);
+assert_layout!(
+    InterruptTable "r535/gsp.h:NV2080_CTRL_INTERNAL_INTR_GET_KERNEL_TABLE_PARAMS", 2068,
+    entries "table" @ 4,
+    subtrees "subtreeMap" @ 2052,
+);
 
 /// Numbers of units in [`InterruptEntry::unit`] (`MC_ENGINE_IDX`).
 pub(crate) mod interrupt_unit {
@@ -154,7 +172,13 @@ pub(crate) struct DeviceInfo {
     pub(crate) pbdma_count: u32,
     pub(crate) name: [u8; 16],
 }
-assert_layout!(DeviceInfo, 100, pbdma_ids @ 64, pbdma_fault_ids @ 72, pbdma_count @ 80, name @ 84);
+assert_layout!(
+    DeviceInfo "r535/fifo.h:NV2080_CTRL_FIFO_DEVICE_ENTRY", 100,
+    pbdma_ids "pbdmaIds" @ 64,
+    pbdma_fault_ids "pbdmaFaultIds" @ 72,
+    pbdma_count "numPbdmas" @ 80,
+    name "engineName" @ 84,
+);
 
 /// Indices of [`DeviceInfo::data`] (`ENGINE_INFO_TYPE`).
 pub(crate) mod device_info {
@@ -174,7 +198,12 @@ pub(crate) struct DeviceInfoTable {
     pub(crate) padding: [u8; 3],
     pub(crate) entries: [DeviceInfo; DEVICE_INFO_MAX],
 }
-assert_layout!(DeviceInfoTable, 3212, count @ 4, more @ 8, entries @ 12);
+assert_layout!(
+    DeviceInfoTable "r535/fifo.h:NV2080_CTRL_FIFO_GET_DEVICE_INFO_TABLE_PARAMS", 3212,
+    count "numEntries" @ 4,
+    more "bMore" @ 8,
+    entries "entries" @ 12,
+);
 
 /// Bytes of the buffer into which a copy engine saves methods at a fault.
 #[repr(C)]
@@ -182,7 +211,9 @@ assert_layout!(DeviceInfoTable, 3212, count @ 4, more @ 8, entries @ 12);
 pub(crate) struct FaultMethodBufferSize {
     pub(crate) size: u32,
 }
-assert_layout!(FaultMethodBufferSize, 4);
+assert_layout!(
+    FaultMethodBufferSize "r535/fifo.h:NV2080_CTRL_CE_GET_FAULT_METHOD_BUFFER_SIZE_PARAMS", 4,
+);
 
 /// Which GPCs (clusters of graphics units) there are.
 #[repr(C)]
@@ -190,7 +221,9 @@ assert_layout!(FaultMethodBufferSize, 4);
 pub(crate) struct GpcInfo {
     pub(crate) mask: u32,
 }
-assert_layout!(GpcInfo, 4);
+assert_layout!(
+    GpcInfo "r570/gr.h:NV2080_CTRL_GPU_GET_FERMI_GPC_INFO_PARAMS", 4,
+);
 
 /// Which TPCs (texture and shader units) a GPC has.
 #[repr(C)]
@@ -199,4 +232,7 @@ pub(crate) struct TpcInfo {
     pub(crate) gpc: u32,
     pub(crate) mask: u32,
 }
-assert_layout!(TpcInfo, 8, mask @ 4);
+assert_layout!(
+    TpcInfo "r570/gr.h:NV2080_CTRL_GPU_GET_FERMI_TPC_INFO_PARAMS", 8,
+    mask "tpcMask" @ 4,
+);

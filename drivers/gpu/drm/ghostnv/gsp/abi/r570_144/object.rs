@@ -26,7 +26,13 @@ pub(crate) struct RmAlloc {
     pub(crate) flags: u32,
     pub(crate) reserved: u32,
 }
-assert_layout!(RmAlloc, 32, class @ 12, status @ 16, params_size @ 20, flags @ 24);
+assert_layout!(
+    RmAlloc "r535/alloc.h:rpc_gsp_rm_alloc_v03_00", 32,
+    class "hClass" @ 12,
+    status "status" @ 16,
+    params_size "paramsSize" @ 20,
+    flags "flags" @ 24,
+);
 
 /// Start of the payload of `GSP_RM_CONTROL`; the command's parameters follow.
 #[repr(C)]
@@ -39,7 +45,13 @@ pub(crate) struct RmControl {
     pub(crate) params_size: u32,
     pub(crate) flags: u32,
 }
-assert_layout!(RmControl, 24, command @ 8, status @ 12, params_size @ 16, flags @ 20);
+assert_layout!(
+    RmControl "r535/ctrl.h:rpc_gsp_rm_control_v03_00", 24,
+    command "cmd" @ 8,
+    status "status" @ 12,
+    params_size "paramsSize" @ 16,
+    flags "flags" @ 20,
+);
 
 /// Payload of `FREE`.
 #[repr(C)]
@@ -50,7 +62,11 @@ pub(crate) struct RmFree {
     pub(crate) object: u32,
     pub(crate) status: u32,
 }
-assert_layout!(RmFree, 16, object @ 8, status @ 12);
+assert_layout!(
+    RmFree "r535/alloc.h:rpc_free_v03_00", 16,
+    object "params.hObjectOld" @ 8,
+    status "params.status" @ 12,
+);
 
 /// Numbers of classes that all chips share.
 pub(crate) mod class {
@@ -70,7 +86,11 @@ pub(crate) struct ClientParams {
     pub(crate) padding: u32,
     pub(crate) os_pid_info: u64,
 }
-assert_layout!(ClientParams, 120, process_name @ 8, os_pid_info @ 112);
+assert_layout!(
+    ClientParams "r570/client.h:NV0000_ALLOC_PARAMETERS", 120,
+    process_name "processName" @ 8,
+    os_pid_info "pOsPidInfo" @ 112,
+);
 
 /// Parameters of a device (`NV01_DEVICE_0`): the GPU, as a client sees it.
 #[repr(C)]
@@ -88,7 +108,12 @@ pub(crate) struct DeviceParams {
     pub(crate) va_mode: u32,
     pub(crate) padding1: u32,
 }
-assert_layout!(DeviceParams, 56, flags @ 16, va_size @ 24, va_mode @ 48);
+assert_layout!(
+    DeviceParams "r535/device.h:NV0080_ALLOC_PARAMETERS", 56,
+    flags "flags" @ 16,
+    va_size "vaSpaceSize" @ 24,
+    va_mode "vaMode" @ 48,
+);
 
 /// Parameters of a subdevice (`NV20_SUBDEVICE_0`): one GPU of a device, of which there is one.
 #[repr(C)]
@@ -96,7 +121,9 @@ assert_layout!(DeviceParams, 56, flags @ 16, va_size @ 24, va_mode @ 48);
 pub(crate) struct SubdeviceParams {
     pub(crate) subdevice_id: u32,
 }
-assert_layout!(SubdeviceParams, 4);
+assert_layout!(
+    SubdeviceParams "r535/device.h:NV2080_ALLOC_PARAMETERS", 4,
+);
 
 /// [`VaSpaceParams::flags`]: the driver owns all page tables.
 pub(crate) const VASPACE_EXTERNALLY_OWNED: u32 = 1 << 3;
@@ -115,7 +142,14 @@ pub(crate) struct VaSpaceParams {
     pub(crate) padding: u32,
     pub(crate) base: u64,
 }
-assert_layout!(VaSpaceParams, 48, flags @ 4, size @ 8, limit @ 24, big_page_size @ 32, base @ 40);
+assert_layout!(
+    VaSpaceParams "r535/vmm.h:NV_VASPACE_ALLOCATION_PARAMETERS", 48,
+    flags "flags" @ 4,
+    size "vaSize" @ 8,
+    limit "vaLimitInternal" @ 24,
+    big_page_size "bigPageSize" @ 32,
+    base "vaBase" @ 40,
+);
 
 /// Payload of `UPDATE_BAR_PDE` and of its reply.
 #[repr(C)]
@@ -128,7 +162,11 @@ pub(crate) struct UpdateBarPde {
     /// Which level the entry belongs to, as the address bit that it starts at.
     pub(crate) level_shift: u64,
 }
-assert_layout!(UpdateBarPde, 24, entry @ 8, level_shift @ 16);
+assert_layout!(
+    UpdateBarPde "r535/bar.h:rpc_update_bar_pde_v15_00", 24,
+    entry "info.entryValue" @ 8,
+    level_shift "info.entryLevelShift" @ 16,
+);
 
 /// [`UpdateBarPde::bar`]: BAR1.
 pub(crate) const BAR_PDE_BAR1: u32 = 0;
