@@ -39,6 +39,8 @@ use crate::gsp::{
     GpuInfo, //
 };
 
+pub(crate) mod channel;
+pub(crate) mod context;
 pub(crate) mod engines;
 pub(crate) mod graphics;
 pub(crate) mod ids;
@@ -55,6 +57,9 @@ const SUBDEVICE: u32 = 0x5d00_0001;
 /// Handles of all else.
 const FIRST_HANDLE: u32 = 0x6000_0000;
 const LAST_HANDLE: u32 = 0x6fff_ffff;
+/// Numbers of channels; the firmware keeps channel 0 for itself.
+const FIRST_CHANNEL: u32 = 1;
+const LAST_CHANNEL: u32 = 2047;
 
 struct NewClient;
 
@@ -111,6 +116,8 @@ pub(crate) struct Root<'bound> {
     internal: (u32, u32),
     #[pin]
     handles: Mutex<Ids>,
+    #[pin]
+    channel_ids: Mutex<Ids>,
 }
 
 impl<'bound> Root<'bound> {
@@ -118,6 +125,7 @@ impl<'bound> Root<'bound> {
     pub(crate) fn new(link: Arc<Link<'bound>>, info: &GpuInfo) -> Result<Arc<Self>> {
         let [client, _, subdevice] = info.internal;
         let handles = Ids::new(FIRST_HANDLE..=LAST_HANDLE);
+        let channel_ids = Ids::new(FIRST_CHANNEL..=LAST_CHANNEL);
 
         link.call(&Alloc {
             client: CLIENT,
@@ -131,6 +139,7 @@ impl<'bound> Root<'bound> {
                 link,
                 internal: (client, subdevice),
                 handles <- new_mutex!(handles),
+                channel_ids <- new_mutex!(channel_ids),
             }),
             GFP_KERNEL,
         )?;
@@ -203,6 +212,7 @@ impl PinnedDrop for Root<'_> {
 /// An object, freed when it is dropped.
 pub(crate) struct Object<'bound> {
     root: Arc<Root<'bound>>,
+    /// 0 once it has been freed.
     handle: u32,
 }
 
@@ -247,17 +257,30 @@ impl<'bound> Object<'bound> {
     pub(crate) fn control<C: Control>(&self, control: &C) -> Result<C::Reply> {
         self.root.call(CLIENT, self.handle, control)
     }
+
+    /// Frees it, as dropping does, and says whether the firmware agreed.
+    pub(crate) fn free(mut self) -> Result {
+        self.free_once()
+    }
+
+    fn free_once(&mut self) -> Result {
+        let handle = core::mem::take(&mut self.handle);
+        if handle == 0 {
+            return Ok(());
+        }
+        // The handle of an object that may still be there must not be used again.
+        self.root.link.call(&Free {
+            client: CLIENT,
+            object: handle,
+        })?;
+        self.root.handles.lock().give_back(handle);
+        Ok(())
+    }
 }
 
 impl Drop for Object<'_> {
     fn drop(&mut self) {
-        let freed = self.root.link.call(&Free {
-            client: CLIENT,
-            object: self.handle,
-        });
-        // The handle of an object that is still there must not be used again.
-        if freed.is_ok() {
-            self.root.handles.lock().give_back(self.handle);
-        }
+        // What failed has been said.
+        let _ = self.free_once();
     }
 }
