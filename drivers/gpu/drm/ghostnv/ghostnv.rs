@@ -22,6 +22,7 @@ mod firmware;
 mod gem;
 mod gpu;
 mod gsp;
+mod host;
 mod irq;
 mod mem;
 mod mmu;

@@ -28,6 +28,7 @@ use crate::{
         rpc::Link,
         Gsp, //
     },
+    host,
     mem::{
         Memory,
         SysmemFlush, //
@@ -69,6 +70,10 @@ pub(crate) struct Core<'bound> {
     pub(crate) rm: Arc<rm::Root<'bound>>,
     /// The engines there are.
     pub(crate) engines: rm::engines::Engines,
+    /// Memory for channels.
+    pub(crate) pool: Pin<KBox<host::Pool>>,
+    /// Contexts of the graphics engine, if there is one.
+    pub(crate) contexts: Option<host::context::Contexts>,
     /// Video memory and page tables.
     pub(crate) mem: Arc<Memory<'bound>>,
     link: Arc<Link<'bound>>,
@@ -92,10 +97,24 @@ impl<'bound> Core<'bound> {
             Memory::new(pdev, bar, link.clone(), gsp.info())?,
             GFP_KERNEL,
         )?;
+        let pool = KBox::pin_init(host::Pool::new(), GFP_KERNEL)?;
+        let contexts = match engines.graphics() {
+            Some(engine) => Some(host::context::Contexts::new(
+                link.hw(),
+                &rm,
+                &mem,
+                engine,
+                engines.method_buffer_size,
+                &pool,
+            )?),
+            None => None,
+        };
         Ok(Arc::new(
             Self {
                 rm,
                 engines,
+                pool,
+                contexts,
                 mem,
                 link,
             },

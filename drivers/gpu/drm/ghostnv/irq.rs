@@ -10,7 +10,7 @@
 //! Until the firmware says which vector is whose, every vector leads to the GSP's falcon, whose
 //! own status register is the truth about whether it interrupted. After that only the GSP's vector
 //! and the non-stalling vectors of engines are enabled, and the interrupt of an engine costs one
-//! register write (the acknowledgment) and one read, which makes sure that the acknowledgement
+//! register write (the acknowledgment) and one read, which makes sure that the acknowledgment
 //! has arrived before fences are looked at, and says whether anything is left. Everything happens
 //! in the handler itself; only messages of the firmware that nobody waits for go to its thread.
 //!

@@ -16,6 +16,7 @@ use kernel::{
 
 pub(crate) mod chip;
 pub(crate) mod falcon;
+pub(crate) mod host;
 pub(crate) mod intr;
 pub(crate) mod memory;
 pub(crate) mod mmu;
