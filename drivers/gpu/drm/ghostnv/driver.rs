@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Binding to the PCI function (with one `unsafe` call: the DMA mask).
+//! Binding to the PCI function (with `unsafe` calls: the DMA mask, and what the module sets up).
 //!
 //! Every NVIDIA display function is matched by class, because what tells whether a chip is
 //! supported is in its registers, not in the 16-bit device ID of each board. A chip that is not for
@@ -12,19 +12,46 @@ use kernel::{
         Device as _,
         DmaMask, //
     },
+    driver::Registration,
     pci,
     pci::{
         Class,
         ClassMask,
         Vendor, //
     },
-    prelude::*, //
+    prelude::*,
+    InPlaceModule,
+    ModuleMetadata, //
 };
 
-use crate::gpu::Gpu;
+use crate::{
+    gpu::Gpu,
+    gsp::logs, //
+};
 
 /// Bus addresses that the GPUs from Turing to Ada can emit.
 const DMA_MASK: DmaMask = DmaMask::new::<47>();
+
+/// The module: the driver, and what outlives any GPU.
+#[pin_data]
+pub(crate) struct Module {
+    #[pin]
+    _driver: Registration<pci::Adapter<Driver>>,
+    /// Dropped after the driver, as fields are in the order of their declaration.
+    _logs: logs::Guard,
+}
+
+impl InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: A module is initialized once, and the driver is registered below.
+        let logs = unsafe { logs::Guard::new() };
+
+        try_pin_init!(Self {
+            _driver <- Registration::new(<Self as ModuleMetadata>::NAME, module),
+            _logs: logs,
+        })
+    }
+}
 
 /// The PCI driver.
 pub(crate) struct Driver;

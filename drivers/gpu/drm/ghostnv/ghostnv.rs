@@ -32,8 +32,8 @@ mod uapi;
 mod vbios;
 mod vm;
 
-kernel::module_pci_driver! {
-    type: driver::Driver,
+kernel::prelude::module! {
+    type: driver::Module,
     name: "ghostnv",
     authors: ["GhostNV contributors"],
     description: "DRM driver for NVIDIA GPUs that run the GSP-RM firmware",

@@ -28,6 +28,7 @@ mod boot;
 pub(crate) mod commands;
 mod events;
 mod libos;
+pub(crate) mod logs;
 pub(crate) mod object;
 mod queue;
 mod radix3;

@@ -489,6 +489,7 @@ impl<'bound> Boot<'bound, Started> {
         link.open();
 
         let info = link.call(&GetStaticInfo)?;
+        self.parts.memory.arguments.booted();
         dev_info!(
             hw.dev,
             "GSP-RM {} runs on {}: {} MiB of VRAM, {} MiB usable\n",

@@ -31,11 +31,12 @@ use super::{
         LIBOS_KIND_CONTIGUOUS,
         LIBOS_LOCATION_SYSMEM, //
     },
+    logs::{
+        Logs,
+        LOG_SIZE, //
+    },
     queue::SharedMemory,
 };
-
-/// Bytes of a log.
-const LOG_SIZE: usize = 16 * GSP_PAGE_SIZE;
 
 /// A region's name as a number: its first character is the most significant used byte.
 const fn id(name: &[u8]) -> u64 {
@@ -70,32 +71,12 @@ pub(super) fn share(dev: &Device<Bound>, bytes: &[u8]) -> Result<Coherent<[u8]>>
     Ok(memory.into())
 }
 
-/// The start of a log at bus address `base`: no put pointer yet, then its pages' addresses.
-fn log_header(base: u64) -> Result<KVec<u8>> {
-    let mut header = KVec::new();
-    header.extend_from_slice(&0u64.to_le_bytes(), GFP_KERNEL)?;
-    for page in 0..LOG_SIZE / GSP_PAGE_SIZE {
-        let address = base
-            .checked_add(u64::try_from(page * GSP_PAGE_SIZE)?)
-            .ok_or(EOVERFLOW)?;
-        header.extend_from_slice(&address.to_le_bytes(), GFP_KERNEL)?;
-    }
-    Ok(header)
-}
-
-fn log(dev: &Device<Bound>) -> Result<Coherent<[u8]>> {
-    let memory = Coherent::<u8>::zeroed_slice(dev, LOG_SIZE, GFP_KERNEL)?;
-    let header = log_header(memory.dma_address())?;
-    let end = header.len();
-    kernel::io::Io::copy_from_slice(kernel::io::io_project!(memory, [try: ..end]), &header);
-    Ok(memory)
-}
-
 /// The regions, and the memory they name.
 pub(crate) struct Arguments {
     regions: Coherent<[u8]>,
     _rm_arguments: Coherent<[u8]>,
-    _logs: [Coherent<[u8]>; 3],
+    /// `None` once they have ended.
+    logs: Option<Logs>,
 }
 
 impl Arguments {
@@ -110,24 +91,39 @@ impl Arguments {
             ..Default::default()
         };
         let rm_arguments = share(dev, rm.as_bytes())?;
-        let logs = [log(dev)?, log(dev)?, log(dev)?];
-        let [init, intr, rm] = &logs;
+        let logs = Logs::new(dev)?;
+        let [init, intr, log_rm] = logs.addresses();
         let regions = [
-            region(b"LOGINIT", init.dma_address(), LOG_SIZE)?,
-            region(b"LOGINTR", intr.dma_address(), LOG_SIZE)?,
-            region(b"LOGRM", rm.dma_address(), LOG_SIZE)?,
+            region(b"LOGINIT", init, LOG_SIZE)?,
+            region(b"LOGINTR", intr, LOG_SIZE)?,
+            region(b"LOGRM", log_rm, LOG_SIZE)?,
             region(b"RMARGS", rm_arguments.dma_address(), GSP_PAGE_SIZE)?,
         ];
         Ok(Self {
             regions: share(dev, regions.as_bytes())?,
             _rm_arguments: rm_arguments,
-            _logs: logs,
+            logs: Some(logs),
         })
+    }
+
+    /// Says that the boot did not fail.
+    pub(crate) fn booted(&mut self) {
+        if let Some(logs) = &mut self.logs {
+            logs.booted();
+        }
     }
 
     /// The two mailboxes that LibOS looks into.
     pub(crate) fn mailboxes(&self) -> (u32, u32) {
         super::boot::halves(self.regions.dma_address())
+    }
+}
+
+impl Drop for Arguments {
+    fn drop(&mut self) {
+        if let Some(logs) = self.logs.take() {
+            logs.end();
+        }
     }
 }
 
@@ -140,16 +136,5 @@ mod tests {
         assert_eq!(id(b"RMARGS"), 0x524d_4152_4753);
         assert_eq!(id(b"LOGINIT"), 0x004c_4f47_494e_4954);
         assert_eq!(id(b""), 0);
-    }
-
-    #[test]
-    fn logs_name_their_pages() -> Result {
-        let header = log_header(0x12_3000)?;
-        assert_eq!(header.len(), 8 + 16 * 8);
-        assert_eq!(&header[..8], &[0; 8]);
-        assert_eq!(&header[8..16], &0x12_3000u64.to_le_bytes());
-        assert_eq!(&header[128..], &0x13_2000u64.to_le_bytes());
-        assert!(log_header(u64::MAX - 4095).is_err());
-        Ok(())
     }
 }
