@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 # shellcheck shell=bash
 #
-# Two Debian 13 roots, made by mmdebstrap: "tools" builds the kernel and the model and holds QEMU
-# and the kernel's source; "guest" is what the VM boots. Each is keyed by its list of packages, so
-# a changed list makes a new root and an unchanged one is never touched again.
+# Debian 13 roots, made by mmdebstrap: "tools" builds the kernel and the model and holds QEMU and
+# the kernel's source; "guest" is what the VM boots; "fuzz" builds the fuzz targets. Each is keyed
+# by its list of packages, so a changed list makes a new root and an unchanged one is never touched
+# again.
 
 SUITE=trixie
 
@@ -20,7 +21,10 @@ GUEST_PACKAGES=(
 	python3 pciutils strace kmod procps gdb-minimal mount hostname less
 )
 
-# setup_roots NAME…: TOOLS_ROOT and GUEST_ROOT are their directories.
+# libFuzzer is C++. Who does not fuzz does not need this one.
+FUZZ_PACKAGES=(rustc cargo g++ libc6-dev ca-certificates)
+
+# setup_roots NAME…: TOOLS_ROOT, GUEST_ROOT and FUZZ_ROOT are their directories.
 setup_roots() {
 	local name
 	for name in "$@"; do
@@ -33,6 +37,10 @@ setup_roots() {
 			setup_root guest "${GUEST_PACKAGES[@]}"
 			GUEST_ROOT=$ROOT
 			;;
+		fuzz)
+			setup_root fuzz "${FUZZ_PACKAGES[@]}"
+			FUZZ_ROOT=$ROOT
+			;;
 		esac
 	done
 }
@@ -42,6 +50,7 @@ root_key() {
 	case $1 in
 	tools) printf '%s\n' "$SUITE" "${TOOLS_PACKAGES[@]}" | hash_of ;;
 	guest) printf '%s\n' "$SUITE" "${GUEST_PACKAGES[@]}" | hash_of ;;
+	fuzz) printf '%s\n' "$SUITE" "${FUZZ_PACKAGES[@]}" | hash_of ;;
 	esac
 }
 
