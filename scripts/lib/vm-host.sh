@@ -9,7 +9,7 @@ set -uo pipefail
 
 # The options, as scripts/vm exports them.
 : "${run:?}" "${driver:?}" "${chip:?}" "${mem:?}" "${smp:?}" "${strict:?}" "${limit:?}" "${gpu:?}" "${hotplug:?}" "${NOVA_FIRMWARE?}"
-: "${vram?}" "${bar1?}" "${append?}" "${allow?}" "${fault?}" "${trace?}" "${share?}"
+: "${vram?}" "${bar1?}" "${doorbell:?}" "${append?}" "${allow?}" "${fault?}" "${trace?}" "${share?}"
 
 # fail TEXT: the VM itself failed; scripts/vm prints it.
 fail() {
@@ -37,7 +37,7 @@ lay_out() {
 }
 
 start_model() {
-	local args=(--socket gpu.sock --chip "$chip" --report "$run/report.json" --firmware "$GUEST_ROOT/usr/lib/firmware/nvidia") i
+	local args=(--socket gpu.sock --chip "$chip" --doorbell "$doorbell" --report "$run/report.json" --firmware "$GUEST_ROOT/usr/lib/firmware/nvidia") i
 	[[ -z $vram ]] || args+=(--vram "$vram")
 	[[ -z $bar1 ]] || args+=(--bar1 "$bar1")
 	[[ $strict == 0 ]] || args+=(--strict)
