@@ -48,6 +48,14 @@ struct Args {
     /// Corrupt one byte before each comparison, and succeed if each corruption is reported.
     #[arg(long)]
     self_test: bool,
+    /// Behave as with this release of NVK ("26.2"): to test what is skipped there.
+    #[arg(long, hide = true, value_parser = release)]
+    assume_nvk: Option<(u32, u32)>,
+}
+
+fn release(text: &str) -> Result<(u32, u32), String> {
+    let parts = text.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    parts.ok_or_else(|| "MAJOR.MINOR".into())
 }
 
 fn main() -> ExitCode {
@@ -77,6 +85,7 @@ fn once(args: &Args, seed: u64) -> anyhow::Result<u8> {
         },
         any_device: args.any_device,
         self_test: args.self_test,
+        assume_nvk: args.assume_nvk,
         limit: Duration::from_secs(args.timeout),
     };
     let totals = transfer::run(&options)?;

@@ -46,6 +46,8 @@ pub struct Options {
     pub any_device: bool,
     /// Corrupt one byte before each comparison, and succeed if each is reported.
     pub self_test: bool,
+    /// Behave as with this release of NVK.
+    pub assume_nvk: Option<(u32, u32)>,
     /// Longest wait for the GPU.
     pub limit: Duration,
 }
@@ -206,7 +208,10 @@ impl Totals {
 pub fn run(options: &Options) -> anyhow::Result<Totals> {
     let start = Instant::now();
     let instance = Instance::new()?;
-    let adapter = instance.pick(options.any_device)?;
+    let mut adapter = instance.pick(options.any_device)?;
+    if let Some(release) = options.assume_nvk {
+        adapter.assume_release(release);
+    }
     println!(
         "vk-transfer: {} ({}), {} MiB of VRAM",
         adapter.name,
