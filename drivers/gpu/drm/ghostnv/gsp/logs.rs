@@ -3,8 +3,8 @@
 
 //! The firmware's own logs, for whoever has to find out why it does not do what it should.
 //!
-//! Three of the firmware's tasks log into rings in system memory, in a form that only NVIDIA's tools
-//! can read: numbers that stand for texts. They are in debugfs as they are, as
+//! Three of the firmware's tasks log into rings in system memory, in a form that only NVIDIA's
+//! tools can read: numbers that stand for texts. They are in debugfs as they are, as
 //! `ghostnv/<PCI address>/loginit`, `logintr` and `logrm`. When a boot fails its logs are most
 //! needed and their memory goes away, so a copy stays until the next boot of the same GPU, or until
 //! the module goes.
