@@ -22,10 +22,12 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// `exec` is an initialized `struct drm_exec`. All its objects are locked, and each has room for a
-/// fence.
+/// `exec` is an initialized `struct drm_exec`. All its objects are locked, and each but `except` has
+/// room for a fence.
 pub struct Locked<'a> {
     exec: &'a Opaque<bindings::drm_exec>,
+    /// This one is locked, but there is no room in it.
+    except: *mut bindings::drm_gem_object,
 }
 
 impl Locked<'_> {
@@ -37,12 +39,14 @@ impl Locked<'_> {
         // SAFETY: By the type invariant.
         let count = unsafe { (*exec).num_objects } as usize;
         for index in 0..count {
-            // SAFETY: By the type invariant there are `count` objects, all locked, each with room
-            // for one fence; `self` is used up, so that no second one is added.
-            unsafe {
-                let object = *(*exec).objects.add(index);
-                bindings::dma_resv_add_fence((*object).resv, fence.as_raw(), usage as u32);
+            // SAFETY: By the type invariant there are `count` objects.
+            let object = unsafe { *(*exec).objects.add(index) };
+            if object == self.except {
+                continue;
             }
+            // SAFETY: By the type invariant it is locked and has room for one fence; `self` is used
+            // up, so that no second one is added.
+            unsafe { bindings::dma_resv_add_fence((*object).resv, fence.as_raw(), usage as u32) };
         }
     }
 }
@@ -65,38 +69,93 @@ where
     O: IntoGEMObject,
     B: core::ops::Deref<Target = O>,
 {
+    run(
+        u32::try_from(objects.len())?,
+        core::ptr::null_mut(),
+        |exec| {
+            for object in objects {
+                // SAFETY: `exec` is initialized and the object is valid.
+                to_result(unsafe { bindings::drm_exec_prepare_obj(exec, object.as_raw(), 1) })?;
+            }
+            Ok(())
+        },
+        then,
+    )
+}
+
+/// Locks the reservations of all objects that a GPU address space shares with others, and reserves
+/// room for a fence in each, then runs `then`. If there are none, it runs `then` without locks.
+///
+/// These are the objects with a reservation of their own that are mapped. The address space's own
+/// reservation is locked too, but gets no fence.
+#[cfg(CONFIG_RUST_DRM_GPUVM)]
+pub fn lock_external<T, R>(
+    vm: &crate::drm::gpuvm::GpuVm<T>,
+    then: impl FnOnce(Option<Locked<'_>>) -> R,
+) -> Result<R>
+where
+    T: crate::drm::gpuvm::DriverGpuVm,
+{
+    let raw = vm.as_raw();
+    // SAFETY: The address space is valid. A mapping that is made just now may be missed, and comes
+    // too late for what the caller is about to submit.
+    let none = unsafe {
+        let list = &raw mut (*raw).extobj.list;
+        core::ptr::read_volatile(&raw const (*list).next) == list
+    };
+    if none {
+        return Ok(then(None));
+    }
+    // SAFETY: The address space is valid; the field never changes.
+    let own = unsafe { (*raw).r_obj };
+    run(
+        0,
+        own,
+        |exec| {
+            // SAFETY: `exec` is initialized and the object is valid. Its lock protects the list.
+            to_result(unsafe { bindings::drm_exec_lock_obj(exec, own) })?;
+            // SAFETY: `exec` is initialized, and the lock of the list is held.
+            to_result(unsafe { bindings::drm_gpuvm_prepare_objects(raw, exec, 1) })
+        },
+        |locked| then(Some(locked)),
+    )
+}
+
+/// Runs `then` with what `acquire` locks, of which `except` gets no fence.
+fn run<R>(
+    count: u32,
+    except: *mut bindings::drm_gem_object,
+    acquire: impl FnMut(*mut bindings::drm_exec) -> Result,
+    then: impl FnOnce(Locked<'_>) -> R,
+) -> Result<R> {
     const FLAGS: u32 = bindings::DRM_EXEC_INTERRUPTIBLE_WAIT | bindings::DRM_EXEC_IGNORE_DUPLICATES;
 
     let exec = Opaque::<bindings::drm_exec>::uninit();
-    let count = u32::try_from(objects.len())?;
     // SAFETY: `exec` is memory for it; it does not move before `drm_exec_fini()`.
     unsafe { bindings::drm_exec_init(exec.get(), FLAGS, count) };
-    let result = acquire(&exec, objects).map(|()| {
-        // INVARIANT: `acquire()` has locked all objects and made room in each.
-        then(Locked { exec: &exec })
+    let result = lock(exec.get(), acquire).map(|()| {
+        // INVARIANT: `acquire()` has locked all objects, and made room in each but `except`.
+        then(Locked {
+            exec: &exec,
+            except,
+        })
     });
     // SAFETY: It was initialized; this releases the locks.
     unsafe { bindings::drm_exec_fini(exec.get()) };
     result
 }
 
-fn acquire<O, B>(exec: &Opaque<bindings::drm_exec>, objects: &[B]) -> Result
-where
-    O: IntoGEMObject,
-    B: core::ops::Deref<Target = O>,
-{
+/// Repeats `acquire` until it has met nobody who came earlier.
+fn lock(
+    exec: *mut bindings::drm_exec,
+    mut acquire: impl FnMut(*mut bindings::drm_exec) -> Result,
+) -> Result {
     // SAFETY: `exec` is initialized. This lets go of everything after contention, and says whether
     // there is (still) something to do.
-    'retry: while unsafe { bindings::drm_exec_cleanup(exec.get()) } {
-        for object in objects {
-            // SAFETY: `exec` is initialized and the object is valid.
-            let locked = to_result(unsafe {
-                bindings::drm_exec_prepare_obj(exec.get(), object.as_raw(), 1)
-            });
-            // SAFETY: `exec` is initialized.
-            if !unsafe { (*exec.get()).contended }.is_null() {
-                continue 'retry;
-            }
+    while unsafe { bindings::drm_exec_cleanup(exec) } {
+        let locked = acquire(exec);
+        // SAFETY: `exec` is initialized.
+        if unsafe { (*exec).contended }.is_null() {
             locked?;
         }
     }
