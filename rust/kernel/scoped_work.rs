@@ -158,11 +158,19 @@ impl<T: ScopedWorkItem> ScopedWork<T> {
             bindings::queue_delayed_work_on(
                 // CAST: as the C function takes it.
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                bindings::system_unbound_wq,
+                bindings::system_dfl_wq,
                 self.work.get(),
                 delay,
             )
         }
+    }
+
+    /// Takes it off its queue for good, and waits for it if it is just running.
+    ///
+    /// Dropping does the same. This is for owners that cannot be sure to be the last one.
+    pub fn disable(&self) {
+        // SAFETY: By the type invariant. What is disabled more than once stays so.
+        unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
     }
 
     /// # Safety
@@ -192,8 +200,8 @@ impl<T: ScopedWorkItem> Deref for ScopedWork<T> {
 #[pinned_drop]
 impl<T: ScopedWorkItem> PinnedDrop for ScopedWork<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant. After this it neither runs nor can be queued.
-        unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
+        // After this it neither runs nor can be queued.
+        self.disable();
     }
 }
 
