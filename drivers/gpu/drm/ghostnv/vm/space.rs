@@ -71,9 +71,18 @@ pub(crate) struct Space<'a> {
 
 /// A whole number of pages that is all there is of an address space for the kernel.
 fn allocator(kernel: &Range<u64>) -> Result<GpuBuddy> {
+    /// Host reaches 40 bits of addresses, and cannot fetch what ends with the last of them.
+    const HOST_END: u64 = (1 << 40) - SZ_4K as u64;
+    // If all of it is out of Host's reach, there may be other uses for it than channels.
+    let end = if kernel.start < HOST_END {
+        kernel.end.min(HOST_END)
+    } else {
+        kernel.end
+    };
+
     GpuBuddy::new(GpuBuddyParams {
         base_offset: kernel.start,
-        size: kernel.end.checked_sub(kernel.start).ok_or(EINVAL)?,
+        size: end.checked_sub(kernel.start).ok_or(EINVAL)?,
         chunk_size: Alignment::new::<SZ_4K>(),
     })
 }
