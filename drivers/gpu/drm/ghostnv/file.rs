@@ -10,11 +10,17 @@
 use core::ops::Range;
 
 use kernel::{
-    drm,
+    drm::{
+        self,
+        gem::BaseObject, //
+    },
     new_mutex,
     prelude::*,
+    rbtree::RBTree,
     seq_file::SeqFile,
+    str::CString,
     sync::{
+        aref::ARef,
         Arc,
         Mutex,
         SetOnce, //
@@ -22,15 +28,29 @@ use kernel::{
 };
 
 use crate::{
-    gem::Object,
+    channel::Channel,
+    gem::{
+        Bo,
+        Object,
+        Request, //
+    },
     gpu::Core,
-    rm,
+    rm::{
+        self,
+        engines::{
+            Engine,
+            EngineKind, //
+        }, //
+    },
     uapi::{
         self,
         nvif, //
     },
     vm::Vm, //
 };
+
+/// Channels that one client may have; NVK has one more than queues.
+const CHANNELS_MAX: u32 = 256;
 
 /// What the DRM core keeps for an open file.
 pub(crate) struct File;
@@ -61,8 +81,11 @@ impl drm::file::DriverFile for File {
 }
 
 /// What belongs to a client and is changed by its ioctls.
+///
+/// Dropped in this order: objects, and then the channels they are on.
 struct State<'a> {
     objects: nvif::Objects<rm::Object<'a>>,
+    channels: RBTree<u32, Arc<Channel<'a>>>,
     /// The client uses what is from before `VM_INIT`, which comes too late now.
     settled: bool,
 }
@@ -72,6 +95,7 @@ struct State<'a> {
 pub(crate) struct Client<'a> {
     #[pin]
     state: Mutex<State<'a>>,
+    notifier: SetOnce<ARef<Object>>,
     /// The client's address space, once it has one. Dropped after the channels in it.
     vm: SetOnce<Arc<Vm<'a>>>,
     core: Arc<Core<'a>>,
@@ -84,10 +108,12 @@ impl<'a> Client<'a> {
             state <- new_mutex!(
                 State {
                     objects: nvif::Objects::new(),
+                    channels: RBTree::new(),
                     settled: false,
                 },
                 "Client::state"
             ),
+            notifier: SetOnce::new(),
             vm: SetOnce::new(),
             core,
         })
@@ -132,11 +158,125 @@ impl<'a> Client<'a> {
         self.vm.as_ref().map(|vm| vm.reservation())
     }
 
+    /// Makes a channel for an engine, and returns its number.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSYS` without an address space, `ENOSPC` if the client has too many; as of
+    /// [`Channel::new`].
+    pub(crate) fn open_channel(&self, engine: &Engine, owner: CString) -> Result<u32> {
+        let vm = self.vm()?;
+        let channel = Channel::new(self.core.clone(), vm.space().clone(), engine, owner)?;
+        let channel = Arc::new(channel, GFP_KERNEL)?;
+        let mut state = self.state.lock();
+        // The least number that is free; there are few.
+        let mut number = 0;
+
+        for taken in state.channels.keys() {
+            if *taken != number {
+                break;
+            }
+            number += 1;
+        }
+        if number >= CHANNELS_MAX {
+            return Err(ENOSPC);
+        }
+        state
+            .channels
+            .try_create_and_insert(number, channel, GFP_KERNEL)?;
+        Ok(number)
+    }
+
+    /// Ends a channel; `ENOENT` if there is no such.
+    pub(crate) fn close_channel(&self, number: u32) -> Result {
+        let channel = {
+            let mut state = self.state.lock();
+            let channel = state.channels.remove(&number).ok_or(ENOENT)?;
+
+            state.objects.delete_channel(number);
+            channel
+        };
+        // Ending it sleeps, and nobody finds it any more.
+        drop(channel);
+        Ok(())
+    }
+
+    /// A channel of the client; `ENOENT` if there is no such.
+    pub(crate) fn channel(&self, number: u32) -> Result<Arc<Channel<'a>>> {
+        let state = self.state.lock();
+
+        state.channels.get(&number).cloned().ok_or(ENOENT)
+    }
+
+    /// The classes of objects that a channel can have; `ENOENT` if there is no such.
+    pub(crate) fn channel_classes(&self, number: u32) -> Result<KVec<u32>> {
+        let graphics = self.channel(number)?.engine().kind == EngineKind::Graphics;
+        let classes = self.core.hw().chip.classes;
+        let mut list = KVec::new();
+
+        if graphics {
+            let graphics = [
+                classes.three_d,
+                classes.compute,
+                classes.two_d,
+                classes.inline_to_memory,
+            ];
+            list.extend_from_slice(&graphics, GFP_KERNEL)?;
+        }
+        list.push(classes.copy, GFP_KERNEL)?;
+        Ok(list)
+    }
+
+    /// Calls `f` for each channel.
+    pub(crate) fn for_each_channel(&self, mut f: impl FnMut(&Channel<'a>)) {
+        for channel in self.state.lock().channels.values() {
+            f(channel);
+        }
+    }
+
     /// Calls `f` with the objects that the client has made by NVIF.
     pub(crate) fn with_objects<R>(
         &self,
         f: impl FnOnce(&mut nvif::Objects<rm::Object<'a>>) -> R,
     ) -> R {
         f(&mut self.state.lock().objects)
+    }
+
+    /// Makes an object of an engine on a channel, which the client calls `object`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no such channel, or its engines do not have the class; as of
+    /// [`nvif::Objects::check_free`].
+    pub(crate) fn new_engine_object(&self, channel: u32, object: u64, class: u32) -> Result {
+        let mut state = self.state.lock();
+
+        state.objects.check_free(object)?;
+        let made = state.channels.get(&channel).ok_or(EINVAL)?.object(class)?;
+        state.objects.insert_engine(object, channel, made)
+    }
+
+    /// A handle to a page of system memory, which `CHANNEL_ALLOC` gives its callers, of whom
+    /// nobody has a use for it. There is one page for all channels.
+    pub(crate) fn notifier(
+        &self,
+        device: &drm::Device<uapi::Driver>,
+        file: &drm::File<File>,
+    ) -> Result<u32> {
+        if self.notifier.as_ref().is_none() {
+            let request = Request {
+                size: 1,
+                align: 0,
+                vram: false,
+                system: true,
+                shareable: false,
+                tile_mode: 0,
+                kind: 0,
+            };
+            let object = Bo::create(&self.core, device, &request, self.reservation())?;
+            // Another thread may have been faster.
+            self.notifier.populate(object);
+        }
+        self.notifier.as_ref().ok_or(EAGAIN)?.create_handle(file)
     }
 }

@@ -8,8 +8,8 @@
 //! unless it is configured otherwise, and lives without what NVK and the other users of today have
 //! no use for. The device's parent is the PCI function, which is where libdrm looks.
 //!
-//! [`nouveau`] has the ioctls, [`gem`] those about buffer objects, [`nvif`] the messages that travel
-//! inside one of them, [`fdinfo`] what `/proc` tells about a client.
+//! [`nouveau`] has the ioctls, [`gem`] those about buffer objects, [`nvif`] the messages that
+//! travel inside one of them, [`fdinfo`] what `/proc` tells about a client.
 
 use kernel::{
     device,
@@ -36,6 +36,7 @@ use crate::{
 use facts::Facts;
 
 mod bind;
+mod exec;
 pub(crate) mod facts;
 pub(crate) mod fdinfo;
 mod gem;
@@ -86,6 +87,7 @@ impl drm::Driver for Driver {
             nouveau::channel_free),
         (DRM_NOUVEAU_VM_INIT: IOWR, drm_nouveau_vm_init, RENDER_ALLOW, nouveau::vm_init),
         (DRM_NOUVEAU_VM_BIND: IOWR, drm_nouveau_vm_bind, RENDER_ALLOW, bind::vm_bind),
+        (DRM_NOUVEAU_EXEC: IOWR, drm_nouveau_exec, RENDER_ALLOW, exec::exec),
         (DRM_NOUVEAU_GET_ZCULL_INFO: IOR, drm_nouveau_get_zcull_info, RENDER_ALLOW,
             nouveau::get_zcull_info),
         (DRM_NOUVEAU_GEM_NEW: IOWR, drm_nouveau_gem_new, RENDER_ALLOW, gem::new),

@@ -226,6 +226,15 @@ impl<'a> Maps<'a> {
         &self.reservation
     }
 
+    /// Calls `then` with the reservations locked of all objects in here that others may have too,
+    /// or with nothing if there are none.
+    pub(crate) fn lock_shared<R>(
+        &self,
+        then: impl FnOnce(Option<drm::exec::Locked<'_>>) -> R,
+    ) -> Result<R> {
+        drm::exec::lock_external(&self.gpuvm, then)
+    }
+
     /// The page tables and the kernel's part.
     pub(crate) fn space(&self) -> &Arc<Space<'a>> {
         &self.space

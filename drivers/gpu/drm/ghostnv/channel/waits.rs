@@ -146,7 +146,10 @@ mod tests {
         }
     }
 
-    fn work(count: usize) -> Result<(KVec<DriverFence<Timeline>>, KVec<ARef<Fence>>)> {
+    type Work = KVec<DriverFence<Timeline>>;
+    type Fences = KVec<ARef<Fence>>;
+
+    fn work(count: usize) -> Result<(Work, Fences)> {
         let (mut work, mut fences) = (KVec::new(), KVec::new());
         for _ in 0..count {
             let mut timeline = FenceContext::new();

@@ -133,6 +133,11 @@ impl<'bound> Hardware<'bound> {
         self.channel.start()
     }
 
+    /// Has the GPU stop working on the channel. Makes a call to the firmware.
+    pub(crate) fn stop(&self) -> Result {
+        self.channel.stop()
+    }
+
     /// The channel's number.
     pub(crate) fn id(&self) -> u32 {
         self.channel.id()

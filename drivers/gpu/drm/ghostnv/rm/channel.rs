@@ -231,6 +231,11 @@ impl<'bound> Channel<'bound> {
         })
     }
 
+    /// Takes it off its runlist. It and all objects on it stay, but nothing of it runs any more.
+    pub(crate) fn stop(&self) -> Result {
+        self.object()?.control(&ScheduleChannel::default())
+    }
+
     /// Makes an object of a class without parameters on the channel: all of the graphics engine's.
     ///
     /// The object is to be dropped before the channel.

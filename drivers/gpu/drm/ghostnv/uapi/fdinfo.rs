@@ -12,12 +12,14 @@ use kernel::{
     },
     fmt,
     seq_file::SeqFile,
-    seq_print, //
+    seq_print,
+    time::Delta, //
 };
 
 use crate::{
     file::File,
-    gem::Object, //
+    gem::Object,
+    rm::engines::EngineKind, //
 };
 
 use super::Shared;
@@ -72,7 +74,7 @@ impl Usage {
 }
 
 /// Prints the keys that are the driver's.
-pub(crate) fn show(_shared: &Shared<'_>, file: &drm::File<File>, m: &SeqFile) {
+pub(crate) fn show(shared: &Shared<'_>, file: &drm::File<File>, m: &SeqFile) {
     let mut vram = Usage::default();
     let mut system = Usage::default();
 
@@ -85,4 +87,16 @@ pub(crate) fn show(_shared: &Shared<'_>, file: &drm::File<File>, m: &SeqFile) {
     });
     vram.print("vram0", m);
     system.print("system", m);
+
+    if let Some(client) = shared.clients.get(file) {
+        let mut render = Delta::ZERO;
+        let mut copy = Delta::ZERO;
+
+        client.for_each_channel(|channel| match channel.engine().kind {
+            EngineKind::Graphics => render += channel.busy(),
+            EngineKind::Copy(_) => copy += channel.busy(),
+        });
+        seq_print!(m, "drm-engine-render:\t{} ns\n", render.as_nanos());
+        seq_print!(m, "drm-engine-copy:\t{} ns\n", copy.as_nanos());
+    }
 }

@@ -11,6 +11,7 @@ use kernel::{
     drm,
     io::Io,
     prelude::*,
+    str::CString,
     uapi::{
         self,
         drm_nouveau_channel_alloc,
@@ -27,6 +28,7 @@ use crate::{
     file::File,
     gpu::Hw,
     regs::timer,
+    rm::engines::Engine,
     vm::VA_END, //
 };
 
@@ -133,28 +135,80 @@ pub(super) fn vm_init(
     Ok(0)
 }
 
+/// The engine that `CHANNEL_ALLOC` asks for.
+///
+/// # Errors
+///
+/// `ENOSYS` for engines that the driver does not have, `EINVAL` for what is none.
+fn engine<'s>(
+    shared: &'s Shared<'_>,
+    args: &drm_nouveau_channel_alloc,
+    file: &drm::File<File>,
+) -> Result<&'s Engine> {
+    /// In `fb_ctxdma_handle`: the engine's number follows in `tt_ctxdma_handle`.
+    const BY_NUMBER: u32 = u32::MAX;
+
+    let engines = &shared.core.engines;
+    let number = match (args.fb_ctxdma_handle, args.tt_ctxdma_handle) {
+        (BY_NUMBER, number) => number,
+        (_, u32::MAX) => return Err(EINVAL),
+        // Callers from before there was a choice.
+        _ => uapi::NOUVEAU_FIFO_ENGINE_GR,
+    };
+
+    match number {
+        uapi::NOUVEAU_FIFO_ENGINE_GR => engines.graphics().ok_or(EINVAL),
+        uapi::NOUVEAU_FIFO_ENGINE_CE => {
+            let count = engines.async_copies().count().max(1);
+            // Clients are spread over the engines.
+            let index = usize::try_from(file.client_id())? % count;
+
+            engines.async_copies().nth(index).ok_or(EINVAL)
+        }
+        _ => Err(ENOSYS),
+    }
+}
+
 /// `CHANNEL_ALLOC`: a way for work to get to an engine.
 pub(super) fn channel_alloc(
-    _device: &Device,
+    device: &Device,
     shared: &Shared<'_>,
-    _args: &mut drm_nouveau_channel_alloc,
+    args: &mut drm_nouveau_channel_alloc,
     file: &drm::File<File>,
 ) -> Result<u32> {
     let client = shared.client(file)?;
 
     client.settle();
     client.vm()?;
-    Err(ENODEV)
+
+    let engine = engine(shared, args, file)?;
+    let owner = CString::try_from_fmt(fmt!("process {}", current!().group_leader().pid()))?;
+    let number = client.open_channel(engine, owner)?;
+
+    match client.notifier(device, file) {
+        Ok(handle) => args.notifier_handle = handle,
+        Err(e) => {
+            client.close_channel(number)?;
+            return Err(e);
+        }
+    }
+    args.channel = i32::try_from(number)?;
+    args.pushbuf_domains = uapi::NOUVEAU_GEM_DOMAIN_VRAM | uapi::NOUVEAU_GEM_DOMAIN_GART;
+    args.nr_subchan = 0;
+    Ok(0)
 }
 
 /// `CHANNEL_FREE`.
 pub(super) fn channel_free(
     _device: &Device,
-    _shared: &Shared<'_>,
-    _args: &mut drm_nouveau_channel_free,
-    _file: &drm::File<File>,
+    shared: &Shared<'_>,
+    args: &mut drm_nouveau_channel_free,
+    file: &drm::File<File>,
 ) -> Result<u32> {
-    Err(ENOENT)
+    let number = u32::try_from(args.channel).map_err(|_| ENOENT)?;
+
+    shared.client(file)?.close_channel(number)?;
+    Ok(0)
 }
 
 /// `GEM_PUSHBUF`: submission of the interface before `VM_BIND`.

@@ -139,12 +139,12 @@ const _: () = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Message {
     /// List the classes that objects on a channel can have, at most `room` of them.
-    Classes { channel: i32, room: usize },
+    Classes { channel: u32, room: usize },
     /// Make the device.
     NewDevice { object: u64 },
     /// Make an object of an engine.
     NewEngine {
-        channel: i32,
+        channel: u32,
         object: u64,
         class: u32,
     },
@@ -167,7 +167,7 @@ fn parse(bytes: &[u8]) -> Result<Message> {
         return Err(EINVAL);
     }
     let to_channel = header.route == ROUTE_CHANNEL;
-    let channel = i32::try_from(header.token).map_err(|_| EINVAL);
+    let channel = u32::try_from(header.token).map_err(|_| EINVAL);
 
     match (header.kind, to_channel) {
         (kind::SCLASS, true) => {
@@ -229,7 +229,7 @@ enum Object<T> {
     /// The device.
     Device,
     /// An object of an engine on a channel.
-    Engine { channel: i32, _object: T },
+    Engine { channel: u32, _object: T },
 }
 
 /// The objects that a client has made, by the numbers it gave them.
@@ -271,7 +271,7 @@ impl<T> Objects<T> {
     }
 
     /// Adds an object of an engine.
-    pub(crate) fn insert_engine(&mut self, object: u64, channel: i32, what: T) -> Result {
+    pub(crate) fn insert_engine(&mut self, object: u64, channel: u32, what: T) -> Result {
         self.insert(
             object,
             Object::Engine {
@@ -292,7 +292,7 @@ impl<T> Objects<T> {
     }
 
     /// Deletes all objects on a channel.
-    pub(crate) fn delete_channel(&mut self, channel: i32) {
+    pub(crate) fn delete_channel(&mut self, channel: u32) {
         loop {
             let found = self.objects.iter().find_map(|(number, what)| match what {
                 Object::Engine { channel: on, .. } if *on == channel => Some(*number),
@@ -379,11 +379,19 @@ fn put_classes(bytes: &mut [u8], room: usize, classes: &[u32]) -> Result {
 /// Does what a message asks for, and makes it the reply.
 fn serve(shared: &Shared<'_>, client: &Client<'_>, bytes: &mut [u8]) -> Result {
     match parse(bytes)? {
-        // There are no channels yet.
-        Message::Classes { .. } | Message::NewEngine { .. } => Err(EINVAL),
+        Message::Classes { channel, room } => {
+            let classes = client.channel_classes(channel).map_err(|_| EINVAL)?;
+
+            put_classes(bytes, room, &classes)
+        }
         Message::NewDevice { object } => {
             client.with_objects(|objects| objects.insert(object, Object::Device))
         }
+        Message::NewEngine {
+            channel,
+            object,
+            class,
+        } => client.new_engine_object(channel, object, class),
         Message::Delete { object } => {
             client.with_objects(|objects| objects.delete(object));
             Ok(())
@@ -509,7 +517,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() -> Result {
-        let big = u64::from(u32::MAX);
+        let big = 1 << 32;
         let wrong = [
             // Types that there are not, and routes.
             message(header(0, 0, 0, 0), &(), 0)?,
