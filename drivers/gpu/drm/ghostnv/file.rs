@@ -273,7 +273,7 @@ impl<'a> Client<'a> {
                 tile_mode: 0,
                 kind: 0,
             };
-            let object = Bo::create(&self.core, device, &request, self.reservation())?;
+            let object = Bo::create(&self.core, None, device, &request, self.reservation())?;
             // Another thread may have been faster.
             self.notifier.populate(object);
         }

@@ -32,6 +32,10 @@ use kernel::{
     }, //
 };
 
+pub(crate) mod clear;
+
+use clear::Cleaner;
+
 use crate::{
     gpu::Core,
     mem::{
@@ -113,14 +117,17 @@ pub(crate) struct Parts {
 impl Bo {
     /// Makes an object. Its memory is zero.
     ///
-    /// `reservation` is the object whose fences it shares, if it does. If the object may be in
-    /// either memory and video memory is full, it is in system memory. Allocates and sleeps.
+    /// `cleaner` zeroes video memory; without one, the CPU does, which is slow, so that an object
+    /// which may be in system memory is there. `reservation` is the object whose fences it shares,
+    /// if it does. If the object may be in either memory and video memory is full, it is in system
+    /// memory. Allocates and sleeps.
     ///
     /// # Errors
     ///
     /// `EINVAL` for a request that makes no sense, `ENOMEM` or `ENOSPC` if there is no memory.
     pub(crate) fn create(
         core: &Core<'_>,
+        cleaner: Option<&Cleaner<'_>>,
         dev: &drm::Device<uapi::Driver>,
         request: &Request,
         reservation: Option<&Object>,
@@ -130,7 +137,7 @@ impl Bo {
         if size == 0 || !(request.vram || request.system) {
             return Err(EINVAL);
         }
-        let backing = Self::allocate(core, size, request)?;
+        let backing = Self::allocate(core, cleaner, size, request)?;
         let parts = Parts {
             runs: match &backing {
                 Backing::Vram(piece) => piece.runs()?,
@@ -149,7 +156,15 @@ impl Bo {
         Object::with_config(dev, usize::try_from(size)?, config, parts)
     }
 
-    fn allocate(core: &Core<'_>, size: u64, request: &Request) -> Result<Backing> {
+    fn allocate(
+        core: &Core<'_>,
+        cleaner: Option<&Cleaner<'_>>,
+        size: u64,
+        request: &Request,
+    ) -> Result<Backing> {
+        /// What the CPU zeroes over the bus, rather than ask an engine to.
+        const BY_CPU: u64 = PAGE_SIZE as u64;
+
         let system = || {
             // As many pages as there are is more than there will be.
             let size = usize::try_from(size).map_err(|_| ENOMEM)?;
@@ -158,14 +173,22 @@ impl Bo {
         if !request.vram {
             return system();
         }
-        match core
-            .mem
-            .cleared(size, request.align, Shape::Scattered, request.system)
-        {
-            Ok(piece) => Ok(Backing::Vram(piece)),
-            Err(e) if request.system && (e == ENOSPC || e == EAGAIN) => system(),
-            Err(e) => Err(e),
+        let piece = match core.mem.vram.alloc(size, request.align, Shape::Scattered) {
+            Ok(piece) => piece,
+            Err(e) if request.system && e == ENOSPC => return system(),
+            Err(e) => return Err(e),
+        };
+        let cleaned = match cleaner {
+            Some(cleaner) if size > BY_CPU => cleaner.zero(&piece).is_ok(),
+            _ => false,
+        };
+        if !cleaned {
+            if request.system && size > BY_CPU {
+                return system();
+            }
+            core.mem.zero(&piece);
         }
+        Ok(Backing::Vram(piece))
     }
 
     /// Makes an object without memory, for its reservation.

@@ -161,36 +161,12 @@ impl<'bound> Memory<'bound> {
         Ok(piece)
     }
 
-    /// Zeroes a piece of video memory by the CPU.
-    fn zero(&self, piece: &Piece) {
+    /// Zeroes a piece of video memory by the CPU; see [`Bar2::zero`].
+    pub(crate) fn zero(&self, piece: &Piece) {
         for extent in piece.extents() {
             self.bar2.zero(extent.address, extent.len);
         }
         self.bar2.flush();
-    }
-
-    /// Takes a piece of video memory for a client, who must not see what is in it: it is zeroed.
-    ///
-    /// `elsewhere` says that the client can do without.
-    ///
-    /// # Errors
-    ///
-    /// As of [`Vram::alloc`]; `EAGAIN` if the client can do without and zeroing would take the CPU
-    /// long.
-    pub(crate) fn cleared(
-        &self,
-        size: u64,
-        align: u64,
-        shape: Shape,
-        elsewhere: bool,
-    ) -> Result<Piece> {
-        /// What the CPU zeroes over the bus while a client waits, if there is another way.
-        const BY_CPU: u64 = 16 << 10;
-
-        if elsewhere && size > BY_CPU {
-            return Err(EAGAIN);
-        }
-        self.zeroed(size, align, shape)
     }
 
     /// Makes changes of page tables take effect; see [`commit`].

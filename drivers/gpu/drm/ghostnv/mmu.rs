@@ -32,7 +32,8 @@ pub(crate) use plan::{
 };
 pub(crate) use stock::{
     Need,
-    Stock, //
+    Stock,
+    Tally, //
 };
 pub(crate) use tlb::{
     Tlb,

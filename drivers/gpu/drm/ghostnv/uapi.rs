@@ -28,7 +28,10 @@ use crate::{
         Client,
         File, //
     },
-    gem::Object,
+    gem::{
+        clear::Cleaner,
+        Object, //
+    },
     gpu::Core,
     gsp::GpuInfo, //
 };
@@ -106,6 +109,8 @@ impl drm::Driver for Driver {
 /// What all files of the device share for as long as it is registered.
 #[pin_data]
 pub(crate) struct Shared<'a> {
+    /// What zeroes video memory, if there is a copy engine for it.
+    pub(crate) cleaner: Option<Pin<KBox<Cleaner<'a>>>>,
     /// The GPU.
     pub(crate) core: Arc<Core<'a>>,
     /// What never changes about it.
@@ -118,6 +123,14 @@ pub(crate) struct Shared<'a> {
 impl<'a> Shared<'a> {
     fn new(core: Arc<Core<'a>>, facts: Facts) -> impl PinInit<Self, Error> + use<'a> {
         try_pin_init!(Self {
+            cleaner: Cleaner::new(&core)
+                .inspect_err(|e| {
+                    dev_warn!(
+                        core.hw().dev,
+                        "no engine to zero memory: {e:?}; the CPU does, which is slow\n"
+                    );
+                })
+                .ok(),
             core,
             facts,
             clients <- FileTable::new(),

@@ -63,13 +63,14 @@ impl SystemPages {
         if size == 0 || size % PAGE_SIZE != 0 {
             return Err(EINVAL);
         }
-        let mut memory = VVec::with_capacity(size, GFP_KERNEL | __GFP_ZERO)?;
-        memory.resize(size, 0u8, GFP_KERNEL)?;
-        let mut pages = KVVec::with_capacity(size / PAGE_SIZE, GFP_KERNEL)?;
+        // A client may ask for more than there is, which is nobody else's concern.
+        let flags = GFP_KERNEL | __GFP_NOWARN;
+        let mut memory: VVec<u8> = VVec::zeroed(size, flags)?;
+        let mut pages = KVVec::with_capacity(size / PAGE_SIZE, flags)?;
         for page in memory.page_iter() {
             pages.push(page.phys(), GFP_KERNEL)?;
         }
-        let table = SGTable::new(dev, memory, DataDirection::Bidirectional, GFP_KERNEL);
+        let table = SGTable::new(dev, memory, DataDirection::Bidirectional, flags);
 
         Ok(Self {
             pages,

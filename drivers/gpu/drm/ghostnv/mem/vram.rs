@@ -172,6 +172,11 @@ impl Vram {
         self.total
     }
 
+    /// End of the last region.
+    pub(crate) fn end(&self) -> u64 {
+        self.buddy.size()
+    }
+
     /// Bytes not handed out; they need not be in one run. Takes the allocator's mutex.
     pub(crate) fn free(&self) -> u64 {
         self.buddy.avail()

@@ -5,6 +5,8 @@
 //! A span of 2 MiB is one page if its memory allows, else each of its blocks of 64 KiB is, else
 //! 4 KiB pages do. Looking at a change counts the tables it needs by the same rules as making it.
 
+use kernel::prelude::*;
+
 use super::{
     node::{
         Directory,
@@ -218,14 +220,67 @@ impl Plan {
     }
 }
 
-/// Counts the tables a change needs.
-pub(super) struct Count<'r> {
+/// Looks at a change before it is made, and says which tables it needs.
+pub(super) struct Count<'r, S> {
     pub(super) source: Source<'r>,
     pub(super) levels: &'static [Level],
-    pub(super) need: Need,
+    pub(super) sink: S,
 }
 
-impl Count<'_> {
+/// Who is told of the tables that a change needs, and for which addresses: the index that all of
+/// them have in common.
+pub(super) trait Sink {
+    /// A directory above the last, `depth` levels below the root.
+    fn directory(&mut self, depth: usize, index: u64) -> Result;
+    /// A last directory.
+    fn last(&mut self, index: u64) -> Result;
+    /// A table of 64 KiB pages.
+    fn big(&mut self, index: u64) -> Result;
+    /// A table of 4 KiB pages.
+    fn small(&mut self, index: u64) -> Result;
+}
+
+impl<S: Sink> Sink for &mut S {
+    fn directory(&mut self, depth: usize, index: u64) -> Result {
+        (**self).directory(depth, index)
+    }
+
+    fn last(&mut self, index: u64) -> Result {
+        (**self).last(index)
+    }
+
+    fn big(&mut self, index: u64) -> Result {
+        (**self).big(index)
+    }
+
+    fn small(&mut self, index: u64) -> Result {
+        (**self).small(index)
+    }
+}
+
+impl Sink for Need {
+    fn directory(&mut self, _: usize, _: u64) -> Result {
+        self.directories += 1;
+        Ok(())
+    }
+
+    fn last(&mut self, _: u64) -> Result {
+        self.lasts += 1;
+        Ok(())
+    }
+
+    fn big(&mut self, _: u64) -> Result {
+        self.bigs += 1;
+        Ok(())
+    }
+
+    fn small(&mut self, _: u64) -> Result {
+        self.smalls += 1;
+        Ok(())
+    }
+}
+
+impl<S: Sink> Count<'_, S> {
     pub(super) fn directory<B>(
         &mut self,
         node: Option<&Directory<B>>,
@@ -233,51 +288,65 @@ impl Count<'_> {
         sparse: bool,
         from: u64,
         to: u64,
-    ) {
-        let Some(&level) = self.levels.get(depth) else {
-            return;
-        };
+    ) -> Result {
+        let level = *self.levels.get(depth).ok_or(EINVAL)?;
+
         for (index, start, end) in entries(level, from, to) {
             if covers(level, start, end) && !self.source.is_pages() {
                 continue;
             }
-            let slot = node.and_then(|n| n.slots.get(index));
-            match slot {
+            match node.and_then(|n| n.slots.get(index)) {
                 Some(Slot::Directory(n)) => {
-                    self.directory(Some(&n.body), depth + 1, false, start, end)
+                    self.directory(Some(&n.body), depth + 1, false, start, end)?
                 }
-                Some(Slot::Last(n)) => self.last(Some(&n.body), 0, start, end),
+                Some(Slot::Last(n)) => self.last(Some(&n.body), 0, start, end)?,
                 missing => {
                     let sparse = missing.map_or(sparse, |s| matches!(s, Slot::Sparse));
-                    if !sparse && self.source.is_invalid() {
-                        continue;
-                    }
-                    if depth + 1 == self.levels.len() {
-                        self.need.lasts += 1;
-                        let inherited = if sparse {
-                            self.source.format.sparse()
-                        } else {
-                            0
-                        };
-                        self.last(None::<&Last<B>>, inherited, start, end);
-                    } else {
-                        self.need.directories += 1;
-                        self.directory(None::<&Directory<B>>, depth + 1, sparse, start, end);
+                    if sparse || !self.source.is_invalid() {
+                        self.missing::<B>(depth + 1, sparse, level, start, end)?;
                     }
                 }
             }
         }
+        Ok(())
     }
 
-    pub(super) fn last<B>(&mut self, node: Option<&Last<B>>, inherited: u64, from: u64, to: u64) {
+    /// A directory that is not there, at `depth`.
+    fn missing<B>(
+        &mut self,
+        depth: usize,
+        sparse: bool,
+        above: Level,
+        start: u64,
+        end: u64,
+    ) -> Result {
+        if depth < self.levels.len() {
+            self.sink.directory(depth, start >> above.shift)?;
+            return self.directory(None::<&Directory<B>>, depth, sparse, start, end);
+        }
+        let inherited = if sparse {
+            self.source.format.sparse()
+        } else {
+            0
+        };
+        self.sink.last(start >> above.shift)?;
+        self.last(None::<&Last<B>>, inherited, start, end)
+    }
+
+    fn last<B>(&mut self, node: Option<&Last<B>>, inherited: u64, from: u64, to: u64) -> Result {
         for (index, start, end) in entries(LAST, from, to) {
             if covers(LAST, start, end) && self.source.fits(start, HUGE) {
                 continue;
             }
             let span = node.and_then(|n| n.spans.get(index));
             let plan = Plan::new(&mut self.source, span, inherited, start, end);
-            self.need.bigs += usize::from(plan.needs_big);
-            self.need.smalls += usize::from(plan.needs_small);
+            if plan.needs_big {
+                self.sink.big(start >> HUGE)?;
+            }
+            if plan.needs_small {
+                self.sink.small(start >> HUGE)?;
+            }
         }
+        Ok(())
     }
 }

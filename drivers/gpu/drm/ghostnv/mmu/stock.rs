@@ -15,6 +15,7 @@ use super::{
         Node,
         Small, //
     },
+    plan::Sink,
     Format,
     TableMemory,
     TableSize, //
@@ -96,6 +97,67 @@ impl Need {
     /// Whether no table is needed.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// What tables a number of changes can need, whatever the tree looks like when they are made.
+///
+/// Each table is counted once, however many changes need it.
+pub(crate) struct Tally(KVVec<u64>);
+
+/// Kinds of tables; directories are told apart by their depth.
+const LAST: u64 = 8;
+const BIG: u64 = 9;
+const SMALL: u64 = 10;
+
+impl Tally {
+    /// Of no changes.
+    pub(crate) const fn new() -> Self {
+        Self(KVVec::new())
+    }
+
+    /// Notes the table of a kind that is for the addresses which begin with `index`.
+    fn note(&mut self, kind: u64, index: u64) -> Result {
+        Ok(self.0.push(kind << 60 | index, GFP_KERNEL)?)
+    }
+
+    /// The need of all.
+    pub(crate) fn need(mut self) -> Need {
+        let mut need = Need::default();
+        let mut before = None;
+
+        self.0.sort_unstable();
+        for &key in self.0.iter() {
+            if before.replace(key) == Some(key) {
+                continue;
+            }
+            match key >> 60 {
+                LAST => need.lasts += 1,
+                BIG => need.bigs += 1,
+                SMALL => need.smalls += 1,
+                _ => need.directories += 1,
+            }
+        }
+        need
+    }
+}
+
+impl Sink for Tally {
+    fn directory(&mut self, depth: usize, index: u64) -> Result {
+        // CAST: A few.
+        self.note(depth as u64, index)
+    }
+
+    fn last(&mut self, index: u64) -> Result {
+        self.note(LAST, index)
+    }
+
+    fn big(&mut self, index: u64) -> Result {
+        self.note(BIG, index)
+    }
+
+    fn small(&mut self, index: u64) -> Result {
+        self.note(SMALL, index)
     }
 }
 

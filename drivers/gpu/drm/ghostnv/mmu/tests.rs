@@ -30,6 +30,7 @@ mod cases {
         Stock,
         TableMemory,
         TableSize,
+        Tally,
         Tree,
         What, //
     };
@@ -181,8 +182,9 @@ mod cases {
             let mut stock = Stock::empty();
             let mut changes = Changes::new();
             let need = self.tree.need(va, len, what)?;
-            let worst = Tree::<Soft>::worst_need(FORMAT, va, len, what)?;
-            assert!(need.at_most(worst));
+            let mut tally = Tally::new();
+            Tree::<Soft>::tally(FORMAT, va, len, what, &mut tally)?;
+            assert!(need.at_most(tally.need()));
             stock.fill(FORMAT, &self.memory, need)?;
             self.tree
                 .set(&self.memory, va, len, what, &mut stock, &mut changes)?;
@@ -281,6 +283,23 @@ mod cases {
         assert_eq!(rig.at(1 << 39), State::Sparse);
         assert!(rig.set(0, 1 << 40, What::Invalid)?);
         assert_eq!(rig.at(1 << 39), State::Nothing);
+        Ok(())
+    }
+
+    #[test]
+    fn tables_are_tallied_once() -> Result {
+        let mut tally = Tally::new();
+        let runs = [run(0, 0x10000, 64 << 10)];
+
+        for i in 0..64 {
+            Tree::<Soft>::tally(FORMAT, i << 16, 64 << 10, vram(&runs), &mut tally)?;
+        }
+        // Two directories and a last one, and a table for each of two spans.
+        let need = tally.need();
+        let mut stock = Stock::empty();
+        let rig = Rig::new()?;
+        stock.fill(FORMAT, &rig.memory, need)?;
+        assert_eq!(rig.tables(), 1 + 3 + 2);
         Ok(())
     }
 

@@ -29,6 +29,7 @@ use super::{
     Stock,
     TableMemory,
     TableSize, //
+    Tally,
 };
 
 /// The page tables of one address space.
@@ -92,36 +93,34 @@ impl<M: TableMemory> Tree<M> {
         let mut count = Count {
             source: Source::new(what, va, self.format),
             levels: self.format.levels(),
-            need: Need::default(),
+            sink: Need::default(),
         };
 
-        count.directory(Some(&self.root.body), 0, false, va, va + len);
-        Ok(count.need)
+        count.directory(Some(&self.root.body), 0, false, va, va + len)?;
+        Ok(count.sink)
     }
 
-    /// The need if nothing is known about the tree at the time of the change: it may then be in
-    /// any state.
-    pub(crate) fn worst_need(
+    /// Adds what a change can need if nothing is known about the tree at the time: it may then be
+    /// in any state.
+    ///
+    /// Changes that cover 2 MiB or more may take tables out that a later one needs once more, for
+    /// which another tally is to be begun.
+    pub(crate) fn tally(
         format: &'static dyn Format,
         va: u64,
         len: u64,
         what: What<'_>,
-    ) -> Result<Need> {
+        tally: &mut Tally,
+    ) -> Result {
+        let end = va.checked_add(len).ok_or(EINVAL)?;
         let mut count = Count {
             source: Source::new(what, va, format),
             levels: format.levels(),
-            need: Need::default(),
+            sink: &mut *tally,
         };
 
         // Sparse all over is the state that needs most.
-        count.directory(
-            None::<&Directory<M::Table>>,
-            0,
-            true,
-            va,
-            va.checked_add(len).ok_or(EINVAL)?,
-        );
-        Ok(count.need)
+        count.directory(None::<&Directory<M::Table>>, 0, true, va, end)
     }
 
     /// Makes a range what it shall be. Does not fail if the stock holds what is needed, and does

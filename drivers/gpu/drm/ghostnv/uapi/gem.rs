@@ -111,9 +111,15 @@ pub(super) fn new(
     } else {
         Some(client.reservation().ok_or(EINVAL)?)
     };
-    let object = Bo::create(&shared.core, device, &request, reservation)
-        // Full memory has always been this error.
-        .map_err(|e| if e == ENOSPC { ENOMEM } else { e })?;
+    let object = Bo::create(
+        &shared.core,
+        shared.cleaner.as_deref(),
+        device,
+        &request,
+        reservation,
+    )
+    // Full memory has always been this error.
+    .map_err(|e| if e == ENOSPC { ENOMEM } else { e })?;
 
     args.info.map_handle = if args.info.domain & uapi::NOUVEAU_GEM_DOMAIN_MAPPABLE != 0 {
         object.create_mmap_offset()?

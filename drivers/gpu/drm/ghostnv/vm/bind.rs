@@ -22,12 +22,16 @@ use crate::{
         self,
         Object, //
     },
-    mem::tables::Table,
+    mem::tables::{
+        Table,
+        Tables, //
+    },
     mmu::{
         Attr,
         Changes,
         Need,
         Stock,
+        Tally,
         Tree,
         What, //
     }, //
@@ -113,6 +117,15 @@ fn each_change(step: &Step, mut f: impl FnMut(u64, u64, What<'_>) -> Result) -> 
     }
 }
 
+/// Whether a range covers one of the spans that a single table entry can be for.
+fn holds_span(va: u64, len: u64) -> bool {
+    const SPAN: u64 = kernel::sizes::SZ_2M as u64;
+
+    va.checked_next_multiple_of(SPAN)
+        .and_then(|start| start.checked_add(SPAN))
+        .is_some_and(|end| end - va <= len)
+}
+
 /// A bind that is prepared, with all that it needs.
 pub(crate) struct Bind {
     steps: KVVec<Step>,
@@ -169,6 +182,7 @@ impl Maps<'_> {
             stock: Stock::empty(),
         };
         let mut need = Need::default();
+        let mut tally = Tally::new();
 
         for request in requests {
             let (va, len) = (request.va, request.len);
@@ -206,16 +220,18 @@ impl Maps<'_> {
             }
             // What is there when it is run is known only of a single one that is run at once.
             if later || requests.len() > 1 {
+                let format = self.space.memory().format;
                 each_change(&step, |va, len, what| {
-                    let format = self.space.memory().format;
-                    need = need.and(Tree::<crate::mem::tables::Tables<'_>>::worst_need(
-                        format, va, len, what,
-                    )?);
-                    Ok(())
+                    Tree::<Tables<'_>>::tally(format, va, len, what, &mut tally)
                 })?;
+                if holds_span(va, len) {
+                    // It may take tables out that the next one needs.
+                    need = need.and(core::mem::replace(&mut tally, Tally::new()).need());
+                }
             }
             bind.steps.push(step, GFP_KERNEL)?;
         }
+        need = need.and(tally.need());
         if !later && requests.len() == 1 {
             need = self.space.with_tree(|tree, _| bind.exact_need(tree))?;
         }

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Zeroing video memory before a client sees it.
+//!
+//! A copy engine does it, on a channel of the kernel's own, in an address space where all of video
+//! memory is mapped once and for all: hundreds of gigabytes a second and an interrupt, instead of a
+//! write over the bus for every eight bytes. Whoever wants the memory waits meanwhile.
+//!
+//! Facts: `clc7b5.h` and its predecessors in open-gpu-doc.
+
+use kernel::{
+    dma::Coherent,
+    dma_fence::Fence,
+    io::io_write,
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        barrier::{
+            dma_mb,
+            Write, //
+        },
+        Arc,
+        Mutex, //
+    },
+    time::msecs_to_jiffies, //
+};
+
+use crate::{
+    channel::{
+        ring::Entry,
+        Channel, //
+    },
+    gpu::Core,
+    mem::vram::{
+        Extent,
+        Piece, //
+    },
+    mmu::{
+        Aperture,
+        Attr,
+        Run, //
+    },
+    vm::{
+        KernelMapping,
+        Space, //
+    }, //
+};
+
+/// Addresses of the address space; all of them are the kernel's.
+const ADDRESSES: core::ops::Range<u64> = 1 << 38..1 << 39;
+
+/// Methods of a copy engine, by byte address.
+mod method {
+    pub(super) const SET_OBJECT: u32 = 0x0;
+    pub(super) const LAUNCH_DMA: u32 = 0x300;
+    /// Followed by OFFSET_OUT_LOWER.
+    pub(super) const OFFSET_OUT_UPPER: u32 = 0x408;
+    /// Followed by LINE_COUNT.
+    pub(super) const LINE_LENGTH_IN: u32 = 0x418;
+    /// Followed by SET_REMAP_CONST_B and SET_REMAP_COMPONENTS.
+    pub(super) const SET_REMAP_CONST_A: u32 = 0x700;
+}
+
+/// One element of four bytes, which is constant A.
+const ONE_CONSTANT: u32 = 3 << 16 | 4;
+
+/// A pipelined transfer of remapped elements between pitch-linear layouts, flushed at its end.
+const LAUNCH: u32 = 1 | 1 << 2 | 1 << 7 | 1 << 8 | 1 << 10;
+
+/// The subchannel that copy engines have by convention.
+const SUBCHANNEL: u32 = 4;
+
+/// Words of the commands that come once, and for each run of memory.
+const WORDS_ONCE: usize = 6;
+const WORDS_EACH: usize = 8;
+/// 64-bit words of a buffer of commands.
+const BUFFER: usize = 512;
+/// Runs of memory that fit it.
+const RUNS: usize = (2 * BUFFER - WORDS_ONCE) / WORDS_EACH;
+/// The longest run: lengths are counted in 32 bits, of elements of four bytes.
+const RUN_MAX: u64 = 4 << 30;
+
+/// Header of `count` data words for consecutive methods from `method` on.
+const fn incrementing(method: u32, count: u32) -> u32 {
+    1 << 29 | count << 16 | SUBCHANNEL << 13 | method / 4
+}
+
+/// Commands that zero runs of memory.
+struct Commands {
+    words: [u32; 2 * BUFFER],
+    len: usize,
+}
+
+impl Commands {
+    fn new(class: u32) -> Result<KBox<Self>> {
+        let mut commands = KBox::new(
+            Self {
+                words: [0; 2 * BUFFER],
+                len: 0,
+            },
+            GFP_KERNEL,
+        )?;
+        commands.add(&[
+            incrementing(method::SET_OBJECT, 1),
+            class,
+            incrementing(method::SET_REMAP_CONST_A, 3),
+            0,
+            0,
+            ONE_CONSTANT,
+        ])?;
+        Ok(commands)
+    }
+
+    fn add(&mut self, words: &[u32]) -> Result {
+        let end = self.len + words.len();
+        let place = self.words.get_mut(self.len..end).ok_or(ENOSPC)?;
+        place.copy_from_slice(words);
+        self.len = end;
+        Ok(())
+    }
+
+    /// Zeroes `len` bytes at `va`, at most [`RUN_MAX`]; a multiple of four.
+    fn zero(&mut self, va: u64, len: u64) -> Result {
+        self.add(&[
+            incrementing(method::OFFSET_OUT_UPPER, 2),
+            // CAST: halves by intent.
+            (va >> 32) as u32,
+            va as u32,
+            incrementing(method::LINE_LENGTH_IN, 2),
+            u32::try_from(len / 4)?,
+            1,
+            incrementing(method::LAUNCH_DMA, 1),
+            LAUNCH,
+        ])
+    }
+}
+
+/// A copy engine that zeroes video memory.
+#[pin_data]
+pub(crate) struct Cleaner<'a> {
+    /// Dropped first: it stops.
+    channel: Channel<'a>,
+    /// Video memory from address zero on.
+    vram: KernelMapping<'a>,
+    /// Where the engine finds the commands.
+    commands_at: KernelMapping<'a>,
+    class: u32,
+    /// The commands; held until the engine has done them.
+    #[pin]
+    buffer: Mutex<Coherent<[u64; BUFFER]>>,
+}
+
+impl<'a> Cleaner<'a> {
+    /// Takes a copy engine, one that runs beside the graphics engine.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if there is none; as of [`Channel::new`] and [`Space::map_kernel`].
+    #[inline(never)]
+    pub(crate) fn new(core: &Arc<Core<'a>>) -> Result<Pin<KBox<Self>>> {
+        let engine = *core.engines.async_copies().next().ok_or(ENODEV)?;
+        let space = Space::new(&core.mem, &core.rm, ADDRESSES)?;
+        let all = Run {
+            offset: 0,
+            address: 0,
+            len: core.mem.vram.end(),
+        };
+        let vram = space.map_kernel(&[all], Attr::linear(Aperture::Vram))?;
+        let buffer: Coherent<[u64; BUFFER]> = Coherent::zeroed(core.hw().dev, GFP_KERNEL)?;
+        let commands = Run {
+            offset: 0,
+            address: buffer.dma_address(),
+            len: size_of::<[u64; BUFFER]>() as u64,
+        };
+        let attr = Attr {
+            read_only: true,
+            ..Attr::linear(Aperture::Coherent)
+        };
+        let commands_at = space.map_kernel(&[commands], attr)?;
+        let owner = CString::try_from_fmt(fmt!("the kernel"))?;
+        let channel = Channel::new(core.clone(), space, &engine, owner)?;
+
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                channel,
+                vram,
+                commands_at,
+                class: core.hw().chip.classes.copy,
+                buffer <- new_mutex!(buffer, "Cleaner::buffer"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Zeroes a piece of video memory, and returns when that is done. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` or `EIO` if the engine has failed; some of the memory is as it was then.
+    pub(crate) fn zero(&self, piece: &Piece) -> Result {
+        let mut commands = Commands::new(self.class)?;
+        let mut runs = 0;
+
+        for Extent { address, len } in piece.extents() {
+            let mut done = 0;
+            while done < len {
+                let part = (len - done).min(RUN_MAX);
+                if runs == RUNS {
+                    self.run(&commands)?;
+                    commands = Commands::new(self.class)?;
+                    runs = 0;
+                }
+                commands.zero(self.vram.address() + address + done, part)?;
+                runs += 1;
+                done += part;
+            }
+        }
+        self.run(&commands)
+    }
+
+    fn run(&self, commands: &Commands) -> Result {
+        let buffer = self.buffer.lock();
+        let words = commands.words.get(..commands.len).ok_or(EINVAL)?;
+
+        for (i, pair) in words.chunks(2).enumerate() {
+            let low = pair.first().copied().unwrap_or(0);
+            let high = pair.get(1).copied().unwrap_or(0);
+            io_write!(
+                buffer,
+                [build: i % BUFFER],
+                (u64::from(low) | u64::from(high) << 32).to_le()
+            );
+        }
+        // The commands are there before the ring says so.
+        dma_mb(Write);
+        let bytes = u32::try_from(commands.len * 4)?;
+        let entry = Entry::segment(self.commands_at.address(), bytes, false)?;
+        let prepared = self.channel.prepare(KVec::new())?;
+        let mut job = self.channel.begin(1)?;
+        let mut fence: Option<ARef<Fence>> = None;
+
+        job.push(entry)?;
+        job.submit(prepared, |f| fence = Some(f.into()))?;
+        // The channel's own time limit ends it if nothing else does.
+        let fence = fence.ok_or(EIO)?;
+        fence.wait_uninterruptible_timeout(msecs_to_jiffies(60_000))?;
+        fence.status().unwrap_or(Ok(()))
+    }
+}
+
+#[kunit_tests(ghostnv_gem_clear)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_fit_their_buffer() -> Result {
+        let mut commands = Commands::new(0xc7b5)?;
+
+        assert_eq!(&commands.words[..2], &[0x2001_8000, 0xc7b5]);
+        for _ in 0..RUNS {
+            commands.zero(0x12_3456_7000, 0x2000)?;
+        }
+        assert_eq!(
+            &commands.words[WORDS_ONCE..WORDS_ONCE + WORDS_EACH],
+            &[
+                0x2002_8102,
+                0x12,
+                0x3456_7000,
+                0x2002_8106,
+                0x800,
+                1,
+                0x2001_80c0,
+                0x585
+            ]
+        );
+        assert_eq!(commands.len, WORDS_ONCE + RUNS * WORDS_EACH);
+        assert!(commands.zero(0, 4).is_err());
+        assert!(Commands::new(0)?.zero(0, RUN_MAX).is_ok());
+        Ok(())
+    }
+}
