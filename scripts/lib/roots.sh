@@ -66,7 +66,7 @@ make_root() {
 	shift 2
 	[[ ! -d $dir ]] || return 0
 	need_mmdebstrap
-	rm -rf "$CACHE/root/$name".tmp.*
+	rm -rf --one-file-system "$CACHE/root/$name".tmp.*
 	step "$name root from $MIRROR" build_root "$dir" "$CACHE/root/$name.tmp.$$" "$@"
 	ln -sfn "${dir##*/}" "$CACHE/root/$name"
 }
@@ -83,9 +83,11 @@ build_root() {
 	local proxy
 	proxy=$(apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null | head -n 1)
 	[[ -z $proxy ]] || options+=(--aptopt="Acquire::http::Proxy \"$proxy\"")
-	mmdebstrap "${options[@]}" "$SUITE" "$tmp" "$tmp.list" 2>&1 | tee "$tmp.said" || {
+	# What it mounts in the new root must end with it, even when it is killed: the next run removes
+	# what is left.
+	unshare --mount mmdebstrap "${options[@]}" "$SUITE" "$tmp" "$tmp.list" 2>&1 | tee "$tmp.said" || {
 		explain_mmdebstrap "$tmp.said"
-		rm -rf "$tmp" "$tmp.list" "$tmp.said"
+		rm -rf --one-file-system "$tmp" "$tmp.list" "$tmp.said"
 		return 1
 	}
 	rm -rf "$tmp.list" "$tmp.said" "$tmp"/var/cache/apt/archives/*.deb "$tmp"/var/lib/apt/lists/*
