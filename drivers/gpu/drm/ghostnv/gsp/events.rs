@@ -9,11 +9,13 @@
 
 use kernel::{
     device::Device,
+    fmt,
     prelude::*, //
 };
 
 use super::{
     abi::{
+        engine_type,
         event,
         OsErrorLog,
         PostEvent,
@@ -47,6 +49,27 @@ pub(crate) enum Event<'a> {
     Diagnostic,
     /// One that this driver does not know.
     Unknown(u32),
+}
+
+/// An engine type as people know it.
+pub(super) struct EngineName(pub(super) u32);
+
+impl fmt::Display for EngineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Copy engines in each of the two ranges of numbers.
+        const COPIES: u32 = 10;
+        let from = |first: u32| self.0.checked_sub(first).filter(|n| *n < COPIES);
+
+        if self.0 == engine_type::GR0 {
+            f.write_str("GR0")
+        } else if let Some(n) = from(engine_type::COPY0) {
+            write!(f, "CE{n}")
+        } else if let Some(n) = from(engine_type::COPY10) {
+            write!(f, "CE{}", n + COPIES)
+        } else {
+            write!(f, "type {:#x}", self.0)
+        }
+    }
 }
 
 /// The text of a field that the firmware may not have terminated; what is no text is dropped.
@@ -102,13 +125,14 @@ impl<'a> Event<'a> {
             }
             Self::RcTriggered(rc) => dev_err!(
                 dev,
-                "GSP: channel {} on engine {:#x} stopped by error {} at {:#x}\n",
+                "GSP: channel {} on engine {} stopped by error {} at {:#x}\n",
                 rc.channel,
-                rc.engine_type,
+                EngineName(rc.engine_type),
                 rc.kind,
                 u64::from(rc.fault_address_hi) << 32 | u64::from(rc.fault_address_lo)
             ),
-            Self::MmuFault => dev_err!(dev, "GSP: the MMU refused an engine's access\n"),
+            // What it means for a channel comes as an event of its own.
+            Self::MmuFault => dev_dbg!(dev, "GSP: the MMU refused an engine's access\n"),
             Self::RunSequencer(_) => {
                 dev_err!(dev, "GSP: register program outside of boot: not run\n")
             }

@@ -45,7 +45,10 @@ use super::{
         RcTriggered, //
     },
     doorbell,
-    events::Event,
+    events::{
+        EngineName,
+        Event, //
+    },
     queue::{
         Rings,
         SharedMemory,
@@ -367,9 +370,9 @@ impl<'bound> Link<'bound> {
             known = true;
             dev_err!(
                 self.dev,
-                "channel {} of {owner}, engine type {:#x}: stopped by error {} at {:#x}\n",
+                "channel {} of {owner}, engine {}: stopped by error {} at {:#x}\n",
                 rc.channel,
-                rc.engine_type,
+                EngineName(rc.engine_type),
                 failure.xid,
                 failure.address
             );
