@@ -30,7 +30,10 @@ struct Test {
     /// What it shows, in one sentence.
     about: String,
     /// Kernel driver to bind.
-    driver: String,
+    driver: Option<String>,
+    /// Or several, one VM each; the test's full name then starts with the driver's.
+    #[serde(default)]
+    drivers: Vec<String>,
     /// Chips to run on, one VM each.
     chips: Vec<String>,
     /// Further options of scripts/vm.
@@ -81,24 +84,40 @@ impl Table {
             let first = table.test.iter().position(|t| t.name == test.name);
             ensure!(first == Some(i), "two tests are named {}", test.name);
             ensure!(!test.chips.is_empty(), "{} names no chip", test.name);
+            ensure!(
+                test.driver.is_some() == test.drivers.is_empty(),
+                "{} needs either driver or drivers",
+                test.name
+            );
         }
         Ok(table)
     }
 
-    /// All tests on all their chips.
+    /// All tests with all their drivers on all their chips.
     pub fn cases(&self) -> Vec<Case> {
-        self.test.iter().flat_map(|t| t.chips.iter().map(|c| self.case(t, c))).collect()
+        let mut cases = Vec::new();
+        for test in &self.test {
+            for driver in test.driver.iter().chain(&test.drivers) {
+                cases.extend(test.chips.iter().map(|chip| self.case(test, driver, chip)));
+            }
+        }
+        cases
     }
 
-    fn case(&self, test: &Test, chip: &str) -> Case {
-        let mut script = format!("{}\n{}", self.prelude, test.script);
+    fn case(&self, test: &Test, driver: &str, chip: &str) -> Case {
+        let name = if test.driver.is_some() {
+            test.name.clone()
+        } else {
+            format!("{driver}-{}", test.name)
+        };
+        let mut script = format!("{}\n{}", self.prelude, test.script).replace("{driver}", driver);
         for (name, value) in self.chip.get(chip).into_iter().flatten() {
             script = script.replace(&format!("{{{name}}}"), value);
         }
         Case {
-            name: format!("{}/{chip}", test.name),
+            name: format!("{name}/{chip}"),
             about: test.about.clone(),
-            driver: test.driver.clone(),
+            driver: driver.to_owned(),
             chip: chip.to_owned(),
             options: test.options.clone(),
             timeout: test.timeout,
@@ -112,6 +131,7 @@ impl Table {
 mod tests {
     use super::*;
 
+    const DRIVER: &str = "driver = \"nouveau\"";
     const TEXT: &str = r#"
         prelude = "set -e"
         [chip.ga102]
@@ -136,11 +156,29 @@ mod tests {
     }
 
     #[test]
+    fn a_test_runs_once_a_driver() {
+        let text = TEXT.replace(DRIVER, "drivers = [\"nouveau\", \"ghostnv\"]");
+        let cases = Table::parse(&text.replace("{gpu}", "{driver}")).unwrap().cases();
+        let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        let wanted = [
+            "nouveau-list/ga102",
+            "nouveau-list/tu102",
+            "ghostnv-list/ga102",
+            "ghostnv-list/tu102",
+        ];
+        assert_eq!(names, wanted);
+        assert_eq!(cases[2].driver, "ghostnv");
+        assert_eq!(cases[2].script, "set -e\ngrep 'ghostnv' ${HOME}");
+    }
+
+    #[test]
     fn mistakes_are_told() {
         for (from, to) in [
             ("timeout = 9", "timeout = 9\nretries = 3"),
             ("name = \"list\"", "name = \"../list\""),
             ("[\"ga102\", \"tu102\"]", "[]"),
+            (DRIVER, ""),
+            (DRIVER, "driver = \"ghostnv\"\ndrivers = [\"nouveau\"]"),
         ] {
             assert!(Table::parse(&TEXT.replace(from, to)).is_err(), "{to}");
         }
