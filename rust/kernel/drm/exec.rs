@@ -22,8 +22,8 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// `exec` is an initialized `struct drm_exec`. All its objects are locked, and each but `except` has
-/// room for a fence.
+/// `exec` is an initialized `struct drm_exec`. All its objects are locked, and each but `except`
+/// has room for a fence.
 pub struct Locked<'a> {
     exec: &'a Opaque<bindings::drm_exec>,
     /// This one is locked, but there is no room in it.
