@@ -119,9 +119,12 @@ fn copy(log: &Coherent<[u8]>) -> Result<KVVec<u8>> {
     Ok(copy)
 }
 
+/// What debugfs shows while the firmware writes it.
+type Live = Set<Coherent<[u8]>>;
+
 /// The logs of a GPU.
 pub(super) struct Logs {
-    set: Pin<KBox<Scope<Set<Coherent<[u8]>>>>>,
+    set: Pin<KBox<Scope<Live>>>,
     device: CString,
     booted: bool,
 }
