@@ -109,6 +109,10 @@ impl<T: DriverObject, Ctx: DeviceContext> Object<T, Ctx> {
         };
 
     /// The `mmap` operation of an object.
+    ///
+    /// # Safety
+    ///
+    /// Only to be called by the DRM core, for an object of this type and a VMA that is being made.
     pub(super) unsafe extern "C" fn mmap_callback(
         raw_obj: *mut bindings::drm_gem_object,
         raw_vma: *mut bindings::vm_area_struct,
@@ -145,6 +149,11 @@ impl<T: DriverObject, Ctx: DeviceContext> Object<T, Ctx> {
         0
     }
 
+    /// The `fault` operation of a mapping.
+    ///
+    /// # Safety
+    ///
+    /// Only to be called by the MM core, for a fault in a mapping of an object of this type.
     unsafe extern "C" fn fault_callback(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: The fault is one in a mapping of an `Object<T>`, whose VMA is locked and holds a
         // reference to the object.

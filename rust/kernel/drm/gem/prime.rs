@@ -34,6 +34,10 @@ impl<T: DriverObject, Ctx: DeviceContext> Object<T, Ctx> {
     }
 
     /// The `export` operation of an object.
+    ///
+    /// # Safety
+    ///
+    /// Only to be called by the DRM core, for an object of this type.
     pub(super) unsafe extern "C" fn export_callback(
         raw_obj: *mut bindings::drm_gem_object,
         flags: c_int,
@@ -80,6 +84,10 @@ impl<T: DriverObject> Object<T> {
     ///
     /// The attachment and the table become the object's only if this succeeds, since the C code
     /// sets `import_attach` after it.
+    ///
+    /// # Safety
+    ///
+    /// Only to be called by the DRM core, for a device of this driver and what it has just mapped.
     pub(super) unsafe extern "C" fn import_callback(
         raw_dev: *mut bindings::drm_device,
         attach: *mut bindings::dma_buf_attachment,
