@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
+// Contains unsafe code: the DMA mask, and what the module sets up.
 
-//! Binding to the PCI function (with `unsafe` calls: the DMA mask, and what the module sets up).
+//! Binding to the PCI function.
 //!
 //! Every NVIDIA display function is matched by class, because what tells whether a chip is
 //! supported is in its registers, not in the 16-bit device ID of each board. A chip that is not for

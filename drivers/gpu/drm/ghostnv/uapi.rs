@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
+// Contains unsafe code: the registration of the DRM device.
 
-//! What user space sees: a DRM device that takes nouveau's ioctls (with one `unsafe` call: the
-//! registration).
+//! What user space sees: a DRM device that takes nouveau's ioctls.
 //!
 //! Mesa's Vulkan driver (NVK) knows one kernel interface for NVIDIA GPUs, that of nouveau, and
 //! looks for it by the name that the device reports. So this driver speaks it, under that name
