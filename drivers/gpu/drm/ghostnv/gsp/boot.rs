@@ -23,7 +23,6 @@ use kernel::{
         self,
         Bound, //
     },
-    dma::Coherent,
     io::{
         poll::read_poll_timeout,
         Io, //
@@ -31,7 +30,7 @@ use kernel::{
     pci,
     prelude::*,
     sync::Arc,
-    time::Delta,
+    time::Delta, //
 };
 
 use crate::{
@@ -62,7 +61,7 @@ use crate::{
         },
         BAR0_SIZE, //
     },
-    vbios::Vbios,
+    vbios::Vbios, //
 };
 
 use super::{
@@ -71,33 +70,30 @@ use super::{
         GetStaticInfo,
         GpuInfo,
         SetRegistry,
-        SetSystemInfo,
-        UnloadingGuestDriver, //
+        SetSystemInfo, //
     },
     events::Event,
-    libos::{
-        self,
-        Arguments, //
-    },
-    radix3::Radix3,
     rpc::{
         Link,
         Step, //
     },
-    sequencer,
-    wpr::{
-        self,
-        Blob,
-        Sources, //
-    },
+    sequencer, //
+};
+
+mod cores;
+mod memory;
+mod teardown;
+
+use self::{
+    cores::SequencerCore,
+    memory::Memory,
+    teardown::Teardown, //
 };
 
 /// How long Booter's start of the RISC-V core may take to show.
 const ACTIVE_DEADLINE: Delta = Delta::from_secs(5);
 /// How long the firmware may initialise the GPU.
 const INIT_DEADLINE: Delta = Delta::from_secs(10);
-/// How long the firmware may take to stop after it agreed to.
-const STOP_DEADLINE: Delta = Delta::from_secs(5);
 /// How often registers are looked at that have no interrupt.
 const POLL_PERIOD: Delta = Delta::from_micros(100);
 
@@ -110,54 +106,6 @@ pub(super) fn halves(address: u64) -> (u32, u32) {
 /// Waits for a register without an interrupt.
 fn poll(deadline: Delta, condition: impl Fn() -> bool) -> Result {
     read_poll_timeout(|| Ok(condition()), |done| *done, POLL_PERIOD, deadline).map(|_| ())
-}
-
-/// System memory that Booter and the firmware read.
-struct Memory {
-    wpr_meta: Coherent<[u8]>,
-    _bootloader: Coherent<[u8]>,
-    _signature: Coherent<[u8]>,
-    _image: Pin<KBox<Radix3>>,
-    arguments: Arguments,
-}
-
-impl Memory {
-    /// Copies the images to where the GPU reaches them, and describes them to Booter.
-    #[inline(never)]
-    fn new(hw: Hw<'_>, set: &firmware::Set, layout: &Layout, queues: u64) -> Result<Self> {
-        let dev = hw.dev;
-        let image = KBox::pin_init(Radix3::new(dev, set.gsp.image()), GFP_KERNEL)?;
-        let signature = libos::share(dev, set.gsp.signature())?;
-        let bootloader = libos::share(dev, &set.bootloader.image)?;
-        let info = set.bootloader.info;
-        let meta = wpr::describe(
-            &Sources {
-                radix3: Blob {
-                    address: image.dma_address(),
-                    size: u64::try_from(image.size())?,
-                },
-                bootloader: Blob {
-                    address: bootloader.dma_address(),
-                    size: u64::try_from(set.bootloader.image.len())?,
-                },
-                bootloader_code: info.code,
-                bootloader_data: info.data,
-                bootloader_manifest: info.manifest,
-                signature: Blob {
-                    address: signature.dma_address(),
-                    size: u64::try_from(set.gsp.signature().len())?,
-                },
-            },
-            layout,
-        );
-        Ok(Self {
-            wpr_meta: libos::share(dev, meta.as_bytes())?,
-            arguments: Arguments::new(dev, queues)?,
-            _bootloader: bootloader,
-            _signature: signature,
-            _image: image,
-        })
-    }
 }
 
 /// Makes the rings.
@@ -187,77 +135,6 @@ fn read_fwsec(hw: Hw<'_>, layout: &Layout) -> Result<(Ucode, Ucode)> {
         fwsec.ucode(hw, &Command::Frts(layout.frts.clone()))?,
         fwsec.ucode(hw, &Command::Sb)?,
     ))
-}
-
-/// Undoes a boot, from whichever stage.
-struct Teardown<'bound> {
-    link: Arc<Link<'bound>>,
-    fwsec_sb: Ucode,
-    booter_unload: Ucode,
-    /// The firmware runs and has said so.
-    talks: bool,
-}
-
-impl Teardown<'_> {
-    /// Asks the firmware to stop, and waits until it has.
-    fn stop(&self) -> Result {
-        let hw = self.link.hw();
-        self.link.call(&UnloadingGuestDriver)?;
-        poll(STOP_DEADLINE, || {
-            Falcon::<GspEngine>::new(hw).mailboxes().0 & abi::MAILBOX_SUSPENDED != 0
-        })
-        .inspect_err(|_| dev_err!(hw.dev, "GSP: did not stop within 5 s\n"))
-    }
-
-    /// Puts the falcon back and removes the protected region.
-    fn unprotect(&self) -> Result {
-        let hw = self.link.hw();
-        if mem::wpr2(hw).is_none() {
-            return Ok(());
-        }
-        // Even if FWSEC fails, the region should not stay.
-        let restored = self.restore();
-        let (status, _) = Falcon::<Sec2>::new(hw).run(&self.booter_unload, UNLOAD_ARGUMENT)?;
-        if status != 0 {
-            dev_err!(hw.dev, "SEC2: booter_unload failed: {status:#x}\n");
-            return Err(EIO);
-        }
-        if let Some(left) = mem::wpr2(hw) {
-            dev_err!(hw.dev, "SEC2: booter_unload left WPR2 at {left:#x?}\n");
-            return Err(EIO);
-        }
-        restored
-    }
-
-    fn restore(&self) -> Result {
-        let hw = self.link.hw();
-        Falcon::<GspEngine>::new(hw).run(&self.fwsec_sb, (0, 0))?;
-        match hw.bar.read(regs::chip::SW_SCRATCH_SB).error() {
-            0 => Ok(()),
-            error => {
-                dev_err!(hw.dev, "GSP: FWSEC-SB failed: {error:#x}\n");
-                Err(EIO)
-            }
-        }
-    }
-}
-
-/// What `booter_unload` gets for an address where there is no state to save.
-const UNLOAD_ARGUMENT: (u32, u32) = (0xff, 0xff);
-
-impl Drop for Teardown<'_> {
-    fn drop(&mut self) {
-        if self.talks && !self.link.is_dead() {
-            // What failed has been said; the rest does not depend on it.
-            let _ = self.stop();
-        }
-        if self.unprotect().is_err() {
-            dev_err!(
-                self.link.hw().dev,
-                "GSP: not unloaded; the GPU needs a reset before a driver can use it again\n"
-            );
-        }
-    }
 }
 
 /// Nothing has happened on the GPU.
@@ -417,52 +294,6 @@ impl<'bound> Boot<'bound, Armed> {
         poll(ACTIVE_DEADLINE, || gsp.riscv_active())
             .inspect_err(|_| dev_err!(hw.dev, "GSP: the RISC-V core did not start within 5 s\n"))?;
         Ok(self.reached())
-    }
-}
-
-/// What the firmware's register programs do to the GSP.
-struct SequencerCore<'a> {
-    hw: Hw<'a>,
-    arguments: (u32, u32),
-    app_version: u32,
-}
-
-impl sequencer::Core for SequencerCore<'_> {
-    fn reset(&mut self) -> Result {
-        Falcon::<GspEngine>::new(self.hw).reset_into(Core::Falcon)
-    }
-
-    fn start(&mut self) -> Result {
-        Falcon::<GspEngine>::new(self.hw).start();
-        Ok(())
-    }
-
-    fn wait_for_halt(&mut self) -> Result {
-        Falcon::<GspEngine>::new(self.hw).wait_halted()
-    }
-
-    /// Gives the GSP back to its RISC-V core; Booter, waiting on SEC2, starts it.
-    fn resume(&mut self) -> Result {
-        let gsp = Falcon::<GspEngine>::new(self.hw);
-        let sec2 = Falcon::<Sec2>::new(self.hw);
-        gsp.reset_into(Core::RiscV)?;
-        gsp.set_mailboxes(self.arguments);
-        sec2.start();
-        poll(STOP_DEADLINE, || {
-            self.hw
-                .bar
-                .read(regs::chip::BSI_SECURE_SCRATCH_14)
-                .boot_stage_3_handoff()
-        })?;
-        match sec2.mailboxes() {
-            (0, _) => (),
-            (status, _) => {
-                dev_err!(self.hw.dev, "SEC2: resume failed: {status:#x}\n");
-                return Err(EIO);
-            }
-        }
-        gsp.set_os_version(self.app_version);
-        poll(ACTIVE_DEADLINE, || gsp.riscv_active())
     }
 }
 
