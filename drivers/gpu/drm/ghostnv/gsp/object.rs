@@ -20,8 +20,7 @@ use super::{
         function,
         RmAlloc,
         RmControl,
-        RmFree,
-        UpdateBarPde, //
+        RmFree, //
     },
     rpc::Call,
     status::Status, //
@@ -173,22 +172,6 @@ impl Call for Free {
 
     fn status(payload: &[u8]) -> Result<Result<(), Status>> {
         status(payload, |free: &RmFree| free.status).map(Status::check)
-    }
-
-    fn decode(_: &[u8]) -> Result {
-        Ok(())
-    }
-}
-
-impl Call for UpdateBarPde {
-    const FUNCTION: u32 = function::UPDATE_BAR_PDE;
-    const NAME: &'static str = "UPDATE_BAR_PDE";
-    const REPLY_MAX: usize = size_of::<UpdateBarPde>();
-    type Reply = ();
-
-    fn encode(&self, out: &mut KVVec<u8>) -> Result {
-        out.extend_from_slice(self.as_bytes(), GFP_KERNEL)?;
-        Ok(())
     }
 
     fn decode(_: &[u8]) -> Result {

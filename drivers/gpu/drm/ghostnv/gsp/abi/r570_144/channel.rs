@@ -257,7 +257,6 @@ pub(crate) mod context_buffer {
 /// (`NV0080_CTRL_FIFO_GET_ENGINE_CONTEXT_PROPERTIES_ENGINE_ID`).
 pub(crate) mod context_property {
     pub(crate) const GRAPHICS: usize = 0x00;
-    pub(crate) const GRAPHICS_ZCULL: usize = 0x08;
     pub(crate) const GRAPHICS_PAGEPOOL: usize = 0x0d;
     pub(crate) const GRAPHICS_PATCH: usize = 0x10;
     pub(crate) const GRAPHICS_BUNDLE_CB: usize = 0x11;

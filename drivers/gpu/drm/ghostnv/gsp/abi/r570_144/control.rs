@@ -184,8 +184,6 @@ assert_layout!(
 pub(crate) mod device_info {
     pub(crate) const RM_ENGINE_TYPE: usize = 2;
     pub(crate) const RUNLIST: usize = 3;
-    pub(crate) const MMU_FAULT_ID: usize = 4;
-    pub(crate) const MC: usize = 8;
 }
 
 /// The engines, from `base` on.

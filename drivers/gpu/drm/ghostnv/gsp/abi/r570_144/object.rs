@@ -150,25 +150,3 @@ assert_layout!(
     big_page_size "bigPageSize" @ 32,
     base "vaBase" @ 40,
 );
-
-/// Payload of `UPDATE_BAR_PDE` and of its reply.
-#[repr(C)]
-#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
-pub(crate) struct UpdateBarPde {
-    /// [`BAR_PDE_BAR1`] or [`BAR_PDE_BAR2`].
-    pub(crate) bar: u32,
-    pub(crate) padding: u32,
-    pub(crate) entry: u64,
-    /// Which level the entry belongs to, as the address bit that it starts at.
-    pub(crate) level_shift: u64,
-}
-assert_layout!(
-    UpdateBarPde "r535/bar.h:rpc_update_bar_pde_v15_00", 24,
-    entry "info.entryValue" @ 8,
-    level_shift "info.entryLevelShift" @ 16,
-);
-
-/// [`UpdateBarPde::bar`]: BAR1.
-pub(crate) const BAR_PDE_BAR1: u32 = 0;
-/// [`UpdateBarPde::bar`]: BAR2.
-pub(crate) const BAR_PDE_BAR2: u32 = 1;
