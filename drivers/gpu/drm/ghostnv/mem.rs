@@ -42,6 +42,7 @@ use crate::{
     }, //
 };
 
+pub(crate) mod addresses;
 pub(crate) mod bar1;
 pub(crate) mod bar2;
 mod layout;

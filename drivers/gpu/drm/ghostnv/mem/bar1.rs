@@ -9,19 +9,10 @@
 //! of BAR1 that a fault put into its mapping, and all mappings are gone when the object is freed.
 
 use kernel::{
-    gpu::buddy::{
-        AllocatedBlocks,
-        GpuBuddy,
-        GpuBuddyAllocFlag,
-        GpuBuddyAllocMode,
-        GpuBuddyParams, //
-    },
     io::PhysAddr,
     new_mutex,
     pci,
     prelude::*,
-    ptr::Alignment,
-    sizes::SZ_4K,
     sync::{
         Arc,
         Mutex, //
@@ -41,6 +32,10 @@ use crate::mmu::{
 };
 
 use super::{
+    addresses::{
+        Addresses,
+        Taken, //
+    },
     bar2::Bar2,
     tables::{
         Table,
@@ -50,15 +45,18 @@ use super::{
 
 /// A range of BAR1. Dropping it gives it back; nothing may be mapped of it any more.
 pub(crate) struct Window {
-    _range: Pin<KBox<AllocatedBlocks>>,
+    range: Taken,
     start: PhysAddr,
-    len: u64,
 }
 
 impl Window {
     /// Where the CPU finds the byte at `offset`, and how many follow it.
     pub(crate) fn at(&self, offset: u64) -> Option<(PhysAddr, u64)> {
-        let left = self.len.checked_sub(offset).filter(|&left| left != 0)?;
+        let left = self
+            .range
+            .len()
+            .checked_sub(offset)
+            .filter(|&left| left != 0)?;
         Some((self.start.checked_add(offset)?, left))
     }
 }
@@ -70,7 +68,7 @@ pub(crate) struct Bar1<'bound> {
     tlb: Arc<Tlb<'bound>>,
     tables: Arc<Tables<'bound>>,
     /// Which virtual addresses are whose.
-    space: GpuBuddy,
+    space: Addresses,
     start: PhysAddr,
     root: u64,
     #[pin]
@@ -88,11 +86,7 @@ impl<'bound> Bar1<'bound> {
         root: u64,
     ) -> Result<impl PinInit<Self, Error> + use<'bound>> {
         let (start, len) = (pdev.resource_start(1)?, pdev.resource_len(1)?);
-        let space = GpuBuddy::new(GpuBuddyParams {
-            base_offset: 0,
-            size: len,
-            chunk_size: Alignment::new::<SZ_4K>(),
-        })?;
+        let space = Addresses::new(0..len)?;
         let tree = Tree::below(format, Table::foreign(root))?;
 
         Ok(try_pin_init!(Self {
@@ -106,11 +100,6 @@ impl<'bound> Bar1<'bound> {
         }))
     }
 
-    /// Bytes of BAR1.
-    pub(crate) fn size(&self) -> u64 {
-        self.space.size()
-    }
-
     /// Shows an object's memory. Sleeps; writes page tables through BAR2.
     ///
     /// # Errors
@@ -118,18 +107,8 @@ impl<'bound> Bar1<'bound> {
     /// `ENOSPC` if there is no range of addresses as large as the object, `ENOMEM`, or what the
     /// hardware did not do.
     pub(crate) fn show(&self, runs: &[Run], attr: Attr) -> Result<Window> {
-        let last = runs.last().ok_or(EINVAL)?;
-        let len = last.offset.checked_add(last.len).ok_or(EINVAL)?;
-        // One run, aligned to the next power of two: pages are as large as the memory allows.
-        let range = self.space.alloc_blocks(
-            GpuBuddyAllocMode::Simple,
-            len,
-            self.space.chunk_size(),
-            GpuBuddyAllocFlag::Contiguous,
-        );
-        let range = KBox::pin_init(range, GFP_KERNEL)?;
-        let va = range.iter().map(|block| block.offset()).min();
-        let va = va.ok_or(ENOSPC)?;
+        let range = self.space.take(runs)?;
+        let (va, len) = (range.start(), range.len());
         let what = What::Pages {
             runs,
             offset: 0,
@@ -153,9 +132,8 @@ impl<'bound> Bar1<'bound> {
             changes,
         )?;
         Ok(Window {
-            _range: range,
             start: self.start.checked_add(va).ok_or(EINVAL)?,
-            len,
+            range,
         })
     }
 }

@@ -10,16 +10,8 @@
 use core::ops::Range;
 
 use kernel::{
-    gpu::buddy::{
-        AllocatedBlocks,
-        GpuBuddy,
-        GpuBuddyAllocFlag,
-        GpuBuddyAllocMode,
-        GpuBuddyParams, //
-    },
     new_mutex,
     prelude::*,
-    ptr::Alignment,
     sizes::SZ_4K,
     sync::{
         Arc,
@@ -29,6 +21,10 @@ use kernel::{
 
 use crate::{
     mem::{
+        addresses::{
+            Addresses,
+            Taken, //
+        },
         tables::{
             Table,
             Tables, //
@@ -62,7 +58,7 @@ pub(crate) struct Space<'a> {
     /// Dropped first.
     vaspace: VaSpace<'a>,
     /// Which of the kernel's addresses are in use.
-    kernel: GpuBuddy,
+    kernel: Addresses,
     root: u64,
     #[pin]
     tree: Mutex<Tree<Tables<'a>>>,
@@ -70,7 +66,7 @@ pub(crate) struct Space<'a> {
 }
 
 /// A whole number of pages that is all there is of an address space for the kernel.
-fn allocator(kernel: &Range<u64>) -> Result<GpuBuddy> {
+fn addresses(kernel: Range<u64>) -> Result<Addresses> {
     /// Host reaches 40 bits of addresses, and cannot fetch what ends with the last of them.
     const HOST_END: u64 = (1 << 40) - SZ_4K as u64;
     // If all of it is out of Host's reach, there may be other uses for it than channels.
@@ -80,11 +76,7 @@ fn allocator(kernel: &Range<u64>) -> Result<GpuBuddy> {
         kernel.end
     };
 
-    GpuBuddy::new(GpuBuddyParams {
-        base_offset: kernel.start,
-        size: end.checked_sub(kernel.start).ok_or(EINVAL)?,
-        chunk_size: Alignment::new::<SZ_4K>(),
-    })
+    Addresses::new(kernel.start..end)
 }
 
 impl<'a> Space<'a> {
@@ -146,7 +138,7 @@ impl<'a> Space<'a> {
         tree: Tree<Tables<'a>>,
         root: u64,
     ) -> Result<Arc<Self>> {
-        let kernel = allocator(&kernel)?;
+        let kernel = addresses(kernel)?;
 
         Arc::pin_init(
             pin_init!(Self {
@@ -168,11 +160,6 @@ impl<'a> Space<'a> {
     /// The memory that it maps and is made of.
     pub(crate) fn memory(&self) -> &Arc<Memory<'a>> {
         &self.mem
-    }
-
-    /// Address of the top page directory in video memory.
-    pub(crate) fn root(&self) -> u64 {
-        self.root
     }
 
     /// Makes a range what it shall be. Allocates and sleeps.
@@ -241,22 +228,11 @@ impl<'a> Space<'a> {
         runs: &[Run],
         attr: Attr,
     ) -> Result<KernelMapping<'a>> {
-        let last = runs.last().ok_or(EINVAL)?;
-        let len = last.offset.checked_add(last.len).ok_or(EINVAL)?;
-        // One run, aligned to the next power of two.
-        let range = self.kernel.alloc_blocks(
-            GpuBuddyAllocMode::Simple,
-            len,
-            self.kernel.chunk_size(),
-            GpuBuddyAllocFlag::Contiguous,
-        );
-        let range = KBox::pin_init(range, GFP_KERNEL)?;
-        let va = range.iter().map(|block| block.offset()).min();
-        let va = va.ok_or(ENOSPC)?;
+        let range = self.kernel.take(runs)?;
 
         self.set(
-            va,
-            len,
+            range.start(),
+            range.len(),
             What::Pages {
                 runs,
                 offset: 0,
@@ -265,9 +241,8 @@ impl<'a> Space<'a> {
         )?;
         Ok(KernelMapping {
             space: self.clone(),
+            va: range.start(),
             range: Some(range),
-            va,
-            len,
         })
     }
 }
@@ -284,9 +259,8 @@ impl PinnedDrop for Space<'_> {
 /// does not use it any more.
 pub(crate) struct KernelMapping<'a> {
     space: Arc<Space<'a>>,
-    range: Option<Pin<KBox<AllocatedBlocks>>>,
+    range: Option<Taken>,
     va: u64,
-    len: u64,
 }
 
 impl<'a> KernelMapping<'a> {
@@ -294,24 +268,21 @@ impl<'a> KernelMapping<'a> {
     pub(crate) fn address(&self) -> u64 {
         self.va
     }
-
-    /// Bytes.
-    pub(crate) fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// The address space it is in.
-    pub(crate) fn space(&self) -> &Arc<Space<'a>> {
-        &self.space
-    }
 }
 
 impl Drop for KernelMapping<'_> {
     fn drop(&mut self) {
+        let Some(range) = self.range.take() else {
+            return;
+        };
         // It shares no table entry with anything else, so no tables are needed.
-        if self.space.set(self.va, self.len, What::Invalid).is_err() {
+        if self
+            .space
+            .set(range.start(), range.len(), What::Invalid)
+            .is_err()
+        {
             // Whoever got the address next would find the old memory there.
-            core::mem::forget(self.range.take());
+            core::mem::forget(range);
         }
     }
 }
