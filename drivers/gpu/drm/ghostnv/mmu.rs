@@ -55,8 +55,6 @@ pub(crate) enum Aperture {
     Vram,
     /// System memory; the GPU's accesses snoop the CPU's caches.
     Coherent,
-    /// System memory; they do not.
-    NonCoherent,
 }
 
 /// What is particular to a mapping.

@@ -59,7 +59,6 @@ impl Format for Gp100 {
         let (aperture, system) = match attr.aperture {
             Aperture::Vram => (0, false),
             Aperture::Coherent => (2, true),
-            Aperture::NonCoherent => (3, true),
         };
         let flag = |set: bool, bit: u64| if set { bit } else { 0 };
 

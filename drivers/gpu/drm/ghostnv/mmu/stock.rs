@@ -93,32 +93,42 @@ impl Need {
             && self.bigs <= other.bigs
             && self.smalls <= other.smalls
     }
-
-    /// Whether no table is needed.
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What tables a number of changes can need, whatever the tree looks like when they are made.
 ///
 /// Each table is counted once, however many changes need it.
-pub(crate) struct Tally(KVVec<u64>);
+pub(crate) struct Tally {
+    keys: KVVec<u64>,
+    /// The key of each kind that was noted last: mostly the next change is right behind.
+    last: [Option<u64>; KINDS],
+}
 
 /// Kinds of tables; directories are told apart by their depth.
 const LAST: u64 = 8;
 const BIG: u64 = 9;
 const SMALL: u64 = 10;
+/// More than there are.
+const KINDS: usize = 16;
 
 impl Tally {
     /// Of no changes.
     pub(crate) const fn new() -> Self {
-        Self(KVVec::new())
+        Self {
+            keys: KVVec::new(),
+            last: [None; KINDS],
+        }
     }
 
     /// Notes the table of a kind that is for the addresses which begin with `index`.
     fn note(&mut self, kind: u64, index: u64) -> Result {
-        Ok(self.0.push(kind << 60 | index, GFP_KERNEL)?)
+        let key = kind << 60 | index;
+        // CAST: One of a few kinds.
+        let last = self.last.get_mut(kind as usize).ok_or(EINVAL)?;
+        if last.replace(key) != Some(key) {
+            self.keys.push(key, GFP_KERNEL)?;
+        }
+        Ok(())
     }
 
     /// The need of all.
@@ -126,8 +136,8 @@ impl Tally {
         let mut need = Need::default();
         let mut before = None;
 
-        self.0.sort_unstable();
-        for &key in self.0.iter() {
+        sort(&mut self.keys);
+        for &key in self.keys.iter() {
             if before.replace(key) == Some(key) {
                 continue;
             }
@@ -139,6 +149,35 @@ impl Tally {
             }
         }
         need
+    }
+}
+
+/// Sorts in place, by a heap.
+///
+/// Those of `core` end in a function that never returns, which objtool does not know of.
+fn sort(keys: &mut [u64]) {
+    /// Makes `heap` one again after its element `at` has become smaller.
+    fn sink(heap: &mut [u64], mut at: usize) {
+        loop {
+            let below = heap.iter().enumerate().skip(2 * at + 1).take(2);
+            match (below.max_by_key(|(_, key)| **key), heap.get(at)) {
+                (Some((next, key)), Some(own)) if key > own => {
+                    heap.swap(at, next);
+                    at = next;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    for at in (0..keys.len() / 2).rev() {
+        sink(keys, at);
+    }
+    for end in (1..keys.len()).rev() {
+        keys.swap(0, end);
+        if let Some(heap) = keys.get_mut(..end) {
+            sink(heap, 0);
+        }
     }
 }
 
@@ -228,5 +267,50 @@ impl<B> Stock<B> {
         self.lasts.release(memory);
         self.bigs.release(memory);
         self.smalls.release(memory);
+    }
+}
+
+#[kunit_tests(ghostnv_mmu_stock)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sorted() -> Result {
+        for len in [0usize, 1, 2, 3, 10, 257] {
+            for factor in [0, 1, 7, u64::MAX] {
+                let mut keys = KVec::new();
+                let (mut sum, mut sorted_sum) = (0u64, 0u64);
+                for i in 0..len as u64 {
+                    let key = i.wrapping_mul(factor) % 101;
+                    sum = sum.wrapping_add(key.wrapping_mul(key));
+                    keys.push(key, GFP_KERNEL)?;
+                }
+                sort(&mut keys);
+                assert!(keys.is_sorted());
+                for &key in &keys {
+                    sorted_sum = sorted_sum.wrapping_add(key.wrapping_mul(key));
+                }
+                assert_eq!(sum, sorted_sum);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn tables_count_once() -> Result {
+        let mut tally = Tally::new();
+        for index in [1, 2, 1, 2, 2, 3, 1] {
+            tally.last(index)?;
+            tally.directory(0, index)?;
+            tally.directory(1, index)?;
+            tally.small(index)?;
+        }
+        tally.big(3)?;
+        let need = tally.need();
+        assert_eq!(need.lasts, 3);
+        assert_eq!(need.directories, 6);
+        assert_eq!(need.smalls, 3);
+        assert_eq!(need.bigs, 1);
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use kernel::prelude::*;
 
 #[kunit_tests(ghostnv_mmu)]
 mod cases {
-    use core::cell::RefCell;
+    use core::cell::Cell;
 
     use kernel::sync::{
         atomic::{
@@ -47,9 +47,11 @@ mod cases {
     type Table = Option<KVVec<u64>>;
 
     struct Soft {
-        tables: RefCell<KVVec<Table>>,
+        tables: Cell<KVVec<Table>>,
         /// Tables given out and not given back.
         live: Arc<Atomic<i64>>,
+        /// What was done to tables that must not be.
+        faults: Cell<u32>,
     }
 
     struct Handle(usize, Arc<Atomic<i64>>);
@@ -66,9 +68,12 @@ mod cases {
         fn alloc(&self, size: TableSize) -> Result<Handle> {
             let mut words = KVVec::new();
             words.resize(size as usize / 8, 0, GFP_KERNEL)?;
-            self.tables.borrow_mut().push(Some(words), GFP_KERNEL)?;
+            let number = self.with(|tables| {
+                tables.push(Some(words), GFP_KERNEL)?;
+                Ok::<_, Error>(tables.len() - 1)
+            })?;
             self.live.fetch_add(1, Relaxed);
-            Ok(Handle(self.tables.borrow().len() - 1, self.live.clone()))
+            Ok(Handle(number, self.live.clone()))
         }
 
         fn address(&self, table: &Handle) -> u64 {
@@ -76,20 +81,27 @@ mod cases {
         }
 
         fn write(&self, table: &Handle, first: usize, words: &mut dyn Iterator<Item = u64>) {
-            let mut tables = self.tables.borrow_mut();
-            let Some(memory) = tables[table.0].as_mut() else {
-                panic!("write to a free table");
-            };
-            for (i, word) in words.enumerate() {
-                memory[first + i] = word;
+            // A write to a free table, or beyond its end, is a fault.
+            let written = self.with(|tables| {
+                let memory = tables.get_mut(table.0)?.as_mut()?.get_mut(first..)?;
+                let mut places = memory.iter_mut();
+                for word in words {
+                    *places.next()? = word;
+                }
+                Some(())
+            });
+            if written.is_none() {
+                self.fault();
             }
         }
 
         fn barrier(&self) {}
 
         fn free_zeroed(&self, table: Handle) {
-            let words = self.tables.borrow_mut()[table.0].take();
-            assert!(words.is_some_and(|w| w.iter().all(|&word| word == 0)));
+            let words = self.with(|tables| tables.get_mut(table.0)?.take());
+            if !words.is_some_and(|words| words.iter().all(|&word| word == 0)) {
+                self.fault();
+            }
         }
     }
 
@@ -102,60 +114,84 @@ mod cases {
     }
 
     impl Soft {
-        fn word(&self, table: u64, index: u64) -> u64 {
-            let slot = ((table - BASE) / PAGE) as usize;
-            match &self.tables.borrow()[slot] {
-                Some(words) => words[index as usize],
-                None => panic!("the walk reads a free table"),
+        fn with<R>(&self, f: impl FnOnce(&mut KVVec<Table>) -> R) -> R {
+            let mut tables = self.tables.replace(KVVec::new());
+            let result = f(&mut tables);
+            self.tables.set(tables);
+            result
+        }
+
+        fn fault(&self) {
+            self.faults.set(self.faults.get() + 1);
+        }
+
+        /// A word of a table that is in use; `EFAULT` if there is none.
+        fn word(&self, table: u64, index: u64) -> Result<u64> {
+            let table = table.checked_sub(BASE).ok_or(EFAULT)? / PAGE;
+            let number = usize::try_from(table)?;
+
+            self.with(|tables| {
+                let words = tables.get(number)?.as_ref()?;
+                words.get(index as usize).copied()
+            })
+            .ok_or(EFAULT)
+        }
+
+        /// The table that an entry points at, if it does.
+        fn target(word: u64) -> Result<Option<u64>> {
+            match word & 6 {
+                0 => Ok(None),
+                2 => Ok(Some((word & !0xff) << 4)),
+                // Tables are in video memory.
+                _ => Err(EFAULT),
             }
         }
 
-        fn target(word: u64) -> Option<u64> {
-            assert!(word & 6 == 0 || word & 6 == 2);
-            (word & 6 == 2).then_some((word & !0xff) << 4)
-        }
-
-        fn page(word: u64, va: u64, size: u64) -> State {
+        fn page(word: u64, va: u64, size: u64) -> Result<State> {
             let address = (word << 4) & 0x0fff_ffff_f000;
-            assert_eq!(address % size, 0);
-            State::Page(
+            if address % size != 0 {
+                return Err(EFAULT);
+            }
+            Ok(State::Page(
                 address + (va & (size - 1) & !(PAGE - 1)),
                 word & !(0x0fff_ffff_f000 >> 4),
-            )
+            ))
         }
 
-        fn walk(&self, root: u64, va: u64) -> State {
+        /// What the hardware finds at an address; `EFAULT` if tables are not as they should be.
+        fn walk(&self, root: u64, va: u64) -> Result<State> {
             let mut table = root;
             for (shift, mask) in [(47, 3), (38, 511), (29, 511)] {
-                let word = self.word(table, va >> shift & mask);
-                table = match Self::target(word) {
-                    Some(next) => next,
-                    None if word == 8 => return State::Sparse,
-                    None => {
-                        assert_eq!(word, 0);
-                        return State::Nothing;
-                    }
+                let word = self.word(table, va >> shift & mask)?;
+                table = match (Self::target(word)?, word) {
+                    (Some(next), _) => next,
+                    (None, 8) => return Ok(State::Sparse),
+                    (None, 0) => return Ok(State::Nothing),
+                    _ => return Err(EFAULT),
                 };
             }
-            let low = self.word(table, (va >> 21 & 255) * 2);
+            let low = self.word(table, (va >> 21 & 255) * 2)?;
             if low & 1 != 0 {
                 return Self::page(low, va, 2 * MIB);
             }
             if low == 8 {
-                return State::Sparse;
+                return Ok(State::Sparse);
             }
-            if let Some(big) = Self::target(low) {
-                match self.word(big, va >> 16 & 31) {
+            if let Some(big) = Self::target(low)? {
+                match self.word(big, va >> 16 & 31)? {
                     0 => (),
-                    8 => return State::Sparse,
+                    8 => return Ok(State::Sparse),
                     word => return Self::page(word, va, 0x10000),
                 }
             }
-            let high = self.word(table, (va >> 21 & 255) * 2 + 1);
-            match Self::target(high).map(|t| self.word(t, va >> 12 & 511)) {
-                None | Some(0) => State::Nothing,
-                Some(8) => State::Sparse,
-                Some(word) => Self::page(word, va, PAGE),
+            let high = self.word(table, (va >> 21 & 255) * 2 + 1)?;
+            let Some(small) = Self::target(high)? else {
+                return Ok(State::Nothing);
+            };
+            match self.word(small, va >> 12 & 511)? {
+                0 => Ok(State::Nothing),
+                8 => Ok(State::Sparse),
+                word => Self::page(word, va, PAGE),
             }
         }
     }
@@ -168,8 +204,9 @@ mod cases {
     impl Rig {
         fn new() -> Result<Self> {
             let memory = Soft {
-                tables: RefCell::new(KVVec::new()),
+                tables: Cell::new(KVVec::new()),
                 live: Arc::new(Atomic::new(0), GFP_KERNEL)?,
+                faults: Cell::new(0),
             };
             Ok(Self {
                 tree: Tree::new(FORMAT, &memory)?,
@@ -177,14 +214,17 @@ mod cases {
             })
         }
 
-        /// Makes one change; whether it asks for an invalidate.
+        /// Makes one change; whether it asks for an invalidate. `EFAULT` if it needs more than it
+        /// said, or does to tables what must not be done.
         fn set(&mut self, va: u64, len: u64, what: What<'_>) -> Result<bool> {
             let mut stock = Stock::empty();
             let mut changes = Changes::new();
             let need = self.tree.need(va, len, what)?;
             let mut tally = Tally::new();
             Tree::<Soft>::tally(FORMAT, va, len, what, &mut tally)?;
-            assert!(need.at_most(tally.need()));
+            if !need.at_most(tally.need()) {
+                return Err(EFAULT);
+            }
             stock.fill(FORMAT, &self.memory, need)?;
             self.tree
                 .set(&self.memory, va, len, what, &mut stock, &mut changes)?;
@@ -192,6 +232,9 @@ mod cases {
             stock.release(&self.memory);
             let invalidate = changes.needs_invalidate();
             changes.release(&self.memory);
+            if self.memory.faults.get() != 0 {
+                return Err(EFAULT);
+            }
             Ok(invalidate)
         }
 
@@ -199,7 +242,7 @@ mod cases {
             self.memory.live.load(Relaxed)
         }
 
-        fn at(&self, va: u64) -> State {
+        fn at(&self, va: u64) -> Result<State> {
             self.memory.walk(self.tree.root(&self.memory).0, va)
         }
     }
@@ -271,18 +314,18 @@ mod cases {
         // A terabyte of sparse addresses: four entries in a directory of two.
         assert!(!rig.set(0, 1 << 40, What::Sparse)?);
         assert_eq!(rig.tables(), 2);
-        assert_eq!(rig.at((1 << 40) - PAGE), State::Sparse);
-        assert_eq!(rig.at(1 << 40), State::Nothing);
+        assert_eq!(rig.at((1 << 40) - PAGE)?, State::Sparse);
+        assert_eq!(rig.at(1 << 40)?, State::Nothing);
         // Memory in its midst, and out again.
         let runs = [run(0, 0x5000, PAGE)];
         assert!(rig.set(1 << 39, PAGE, vram(&runs))?);
-        assert_eq!(rig.at(1 << 39), State::Page(0x5000, 1));
-        assert_eq!(rig.at((1 << 39) + PAGE), State::Sparse);
-        assert_eq!(rig.at((1 << 39) + (1 << 35)), State::Sparse);
+        assert_eq!(rig.at(1 << 39)?, State::Page(0x5000, 1));
+        assert_eq!(rig.at((1 << 39) + PAGE)?, State::Sparse);
+        assert_eq!(rig.at((1 << 39) + (1 << 35))?, State::Sparse);
         assert!(rig.set(1 << 39, PAGE, What::Sparse)?);
-        assert_eq!(rig.at(1 << 39), State::Sparse);
+        assert_eq!(rig.at(1 << 39)?, State::Sparse);
         assert!(rig.set(0, 1 << 40, What::Invalid)?);
-        assert_eq!(rig.at(1 << 39), State::Nothing);
+        assert_eq!(rig.at(1 << 39)?, State::Nothing);
         Ok(())
     }
 
@@ -397,10 +440,11 @@ mod cases {
                 let new = match what {
                     What::Invalid => State::Nothing,
                     What::Sparse => State::Sparse,
-                    What::Pages { .. } => match runs.iter().rev().find(|r| r.offset <= offset) {
-                        Some(r) => State::Page(r.address + offset - r.offset, FORMAT.pte(0, attr)),
-                        None => panic!("no run at {offset:#x}"),
-                    },
+                    What::Pages { .. } => {
+                        let run = runs.iter().rev().find(|run| run.offset <= offset);
+                        let run = run.ok_or(EINVAL)?;
+                        State::Page(run.address + offset - run.offset, FORMAT.pte(0, attr))
+                    }
                 };
                 removes |= *state != State::Nothing && *state != new;
                 *state = new;
@@ -410,9 +454,11 @@ mod cases {
             for (i, state) in flat.iter().enumerate() {
                 let i = i as u64;
                 let va = WINDOWS[(i / COUNT) as usize] + i % COUNT * PAGE;
-                if rig.at(va) != *state {
-                    panic!("round {round}: {va:#x} is {:?}, not {state:?}", rig.at(va));
+                let found = rig.at(va)?;
+                if found != *state {
+                    pr_err!("round {round}: {va:#x} is {found:?}, not {state:?}\n");
                 }
+                assert!(found == *state);
             }
         }
         for window in WINDOWS {

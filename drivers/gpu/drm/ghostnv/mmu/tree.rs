@@ -206,7 +206,6 @@ impl<M: TableMemory> Tree<M> {
         }
         let mut sweep = Sweep {
             levels: self.format.levels(),
-            format: self.format,
             memory,
             changes,
         };

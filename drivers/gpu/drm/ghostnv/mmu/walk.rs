@@ -43,6 +43,13 @@ use super::{
     SMALL, //
 };
 
+/// Keeps the count of entries that are in use, of which one was and now is.
+fn recount(live: &mut usize, was: bool, is: bool) {
+    *live = live
+        .wrapping_add(usize::from(is))
+        .wrapping_sub(usize::from(was));
+}
+
 /// A change under way.
 pub(super) struct Walk<'a, 'r, M: TableMemory> {
     pub(super) source: Source<'r>,
@@ -53,12 +60,7 @@ pub(super) struct Walk<'a, 'r, M: TableMemory> {
 }
 
 impl<M: TableMemory> Walk<'_, '_, M> {
-    pub(super) fn write(
-        &mut self,
-        table: &M::Table,
-        first: usize,
-        words: &mut dyn Iterator<Item = u64>,
-    ) {
+    fn write(&mut self, table: &M::Table, first: usize, words: &mut dyn Iterator<Item = u64>) {
         self.changes.written = true;
         self.memory.write(table, first, words);
     }
@@ -96,12 +98,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
     }
 
     /// Makes an entry of a directory, as a whole, sparse or nothing.
-    pub(super) fn fill_slot(
-        &mut self,
-        node: &mut Node<Directory<M::Table>, M::Table>,
-        index: usize,
-        va: u64,
-    ) {
+    fn fill_slot(&mut self, node: &mut Node<Directory<M::Table>, M::Table>, index: usize, va: u64) {
         let Some(slot) = node.body.slots.get_mut(index) else {
             return;
         };
@@ -116,11 +113,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
             Slot::Empty if is => (),
             Slot::Empty | Slot::Sparse => return,
         }
-        node.body.live = node
-            .body
-            .live
-            .wrapping_add(usize::from(is))
-            .wrapping_sub(usize::from(was));
+        recount(&mut node.body.live, was, is);
         self.changes.invalidate |= was;
         self.write(&node.table, index, &mut core::iter::once(word));
     }
@@ -172,12 +165,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
         Ok(())
     }
 
-    pub(super) fn last(
-        &mut self,
-        node: &mut Node<Last<M::Table>, M::Table>,
-        from: u64,
-        to: u64,
-    ) -> Result {
+    fn last(&mut self, node: &mut Node<Last<M::Table>, M::Table>, from: u64, to: u64) -> Result {
         for (index, start, end) in entries(LAST, from, to) {
             let span = node.body.spans.get_mut(index).ok_or(EINVAL)?;
             let was = !span.is_empty();
@@ -188,23 +176,13 @@ impl<M: TableMemory> Walk<'_, '_, M> {
                 self.part(&node.table, span, index, start, end)?;
             }
             let is = !span.is_empty();
-            node.body.live = node
-                .body
-                .live
-                .wrapping_add(usize::from(is))
-                .wrapping_sub(usize::from(was));
+            recount(&mut node.body.live, was, is);
         }
         Ok(())
     }
 
     /// Makes a span one page or one hole.
-    pub(super) fn huge(
-        &mut self,
-        table: &M::Table,
-        span: &mut Span<M::Table>,
-        index: usize,
-        va: u64,
-    ) {
+    fn huge(&mut self, table: &M::Table, span: &mut Span<M::Table>, index: usize, va: u64) {
         let word = self.source.word(va);
         let tables = span.big.is_some() || span.small.is_some();
 
@@ -226,7 +204,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
     }
 
     /// Changes a part of a span, or a whole one that cannot be one page.
-    pub(super) fn part(
+    fn part(
         &mut self,
         table: &M::Table,
         span: &mut Span<M::Table>,
@@ -255,7 +233,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
     }
 
     /// Puts tables below a span's entry, with what the entry said before.
-    pub(super) fn link(
+    fn link(
         &mut self,
         table: &M::Table,
         span: &mut Span<M::Table>,
@@ -302,13 +280,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
     }
 
     /// Writes pages `from..to` of a span as 4 KiB pages.
-    pub(super) fn small_pages(
-        &mut self,
-        span: &mut Span<M::Table>,
-        base: u64,
-        from: usize,
-        to: usize,
-    ) {
+    fn small_pages(&mut self, span: &mut Span<M::Table>, base: u64, from: usize, to: usize) {
         let Some(small) = span.small.as_mut() else {
             // Only holes need no table.
             return;
@@ -357,13 +329,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
     }
 
     /// Writes blocks `from..to` of a span as 64 KiB pages or holes.
-    pub(super) fn big_pages(
-        &mut self,
-        span: &mut Span<M::Table>,
-        base: u64,
-        from: usize,
-        to: usize,
-    ) {
+    fn big_pages(&mut self, span: &mut Span<M::Table>, base: u64, from: usize, to: usize) {
         self.changes.written = true;
         if let Some(big) = span.big.as_mut() {
             let Node { table, body, .. } = &mut **big;
@@ -394,13 +360,12 @@ impl<M: TableMemory> Walk<'_, '_, M> {
 /// Takes empty tables out.
 pub(super) struct Sweep<'a, M: TableMemory> {
     pub(super) levels: &'static [Level],
-    pub(super) format: &'static dyn Format,
     pub(super) memory: &'a M,
     pub(super) changes: &'a mut Changes<M::Table>,
 }
 
 impl<M: TableMemory> Sweep<'_, M> {
-    pub(super) fn clear(&mut self, table: &M::Table, word: usize) {
+    fn clear(&mut self, table: &M::Table, word: usize) {
         self.changes.written = true;
         self.changes.invalidate = true;
         self.memory.write(table, word, &mut core::iter::once(0));
@@ -450,7 +415,7 @@ impl<M: TableMemory> Sweep<'_, M> {
         }
     }
 
-    pub(super) fn last(&mut self, node: &mut Node<Last<M::Table>, M::Table>, from: u64, to: u64) {
+    fn last(&mut self, node: &mut Node<Last<M::Table>, M::Table>, from: u64, to: u64) {
         for (index, _, _) in entries(LAST, from, to) {
             let Some(span) = node.body.spans.get_mut(index) else {
                 continue;
