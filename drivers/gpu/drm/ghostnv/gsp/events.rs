@@ -194,12 +194,13 @@ mod tests {
         let mut payload = [b'x'; 272];
         payload[..4].copy_from_slice(&31u32.to_le_bytes());
         payload[12 + 4] = 0;
-        match Event::parse(&message(event::OS_ERROR_LOG, &payload))? {
-            Some(Event::OsError { xid, text, .. }) => {
-                assert_eq!((xid, text), (31, "xxxx"));
-            }
-            _ => panic!("not an error log"),
-        }
+        let Some(Event::OsError {
+            xid, text: words, ..
+        }) = Event::parse(&message(event::OS_ERROR_LOG, &payload))?
+        else {
+            return Err(EINVAL);
+        };
+        assert_eq!((xid, words), (31, "xxxx"));
         assert_eq!(text(b"ok\xff\xfe"), "ok");
         assert_eq!(text(b"no end"), "no end");
         Ok(())

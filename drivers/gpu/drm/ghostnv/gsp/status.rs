@@ -100,10 +100,7 @@ mod tests {
             (0xffff, EIO),
             (0xdead_beef, EIO),
         ] {
-            match Status::check(word) {
-                Err(status) => assert_eq!(Error::from(status), error),
-                Ok(()) => panic!("{word:#x} is no success"),
-            }
+            assert_eq!(Status::check(word).map_err(Error::from), Err(error));
         }
     }
 }

@@ -182,10 +182,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Message<'_>, FrameError> {
 mod tests {
     use super::*;
 
-    fn message(payload: &[u8]) -> KVVec<u8> {
+    fn message(payload: &[u8]) -> Result<KVVec<u8>> {
         let mut out = KVVec::new();
-        assert!(encode(&mut out, 7, 9, 65, payload).is_ok());
-        out
+        encode(&mut out, 7, 9, 65, payload)?;
+        Ok(out)
     }
 
     #[test]
@@ -197,55 +197,54 @@ mod tests {
     }
 
     #[test]
-    fn a_message_survives_the_round_trip() {
-        let out = message(&[1, 2, 3]);
+    fn a_message_survives_the_round_trip() -> Result {
+        let out = message(&[1, 2, 3])?;
         assert_eq!(out.len(), GSP_PAGE_SIZE);
         assert_eq!(checksum(&out), 0);
         assert_eq!(announced_elements(&out), Ok(1));
-        match decode(&out) {
-            Ok(m) => {
-                assert_eq!((m.function, m.sequence), (65, 9));
-                assert_eq!(m.payload, &[1, 2, 3]);
-            }
-            Err(e) => panic!("{e:?}"),
-        }
+        let m = decode(&out).map_err(|_| EIO)?;
+        assert_eq!((m.function, m.sequence), (65, 9));
+        assert_eq!(m.payload, &[1, 2, 3]);
+        Ok(())
     }
 
     #[test]
     fn the_element_count_follows_the_length() -> Result {
         let mut payload = KVVec::new();
         payload.resize(GSP_PAGE_SIZE - MESSAGE_HEADERS, 0, GFP_KERNEL)?;
-        assert_eq!(announced_elements(&message(&payload)), Ok(1));
+        assert_eq!(announced_elements(&message(&payload)?), Ok(1));
         payload.push(0, GFP_KERNEL)?;
-        assert_eq!(announced_elements(&message(&payload)), Ok(2));
+        assert_eq!(announced_elements(&message(&payload)?), Ok(2));
         Ok(())
     }
 
     #[test]
-    fn a_flipped_bit_is_a_bad_checksum() {
-        let mut out = message(&[1, 2, 3]);
+    fn a_flipped_bit_is_a_bad_checksum() -> Result {
+        let mut out = message(&[1, 2, 3])?;
         out[MESSAGE_HEADERS] ^= 0x10;
         assert_eq!(decode(&out).err(), Some(FrameError::Checksum));
+        Ok(())
     }
 
     #[test]
-    fn absurd_lengths_are_refused() {
+    fn absurd_lengths_are_refused() -> Result {
         for length in [0u32, 31, MESSAGE_SIZE_MAX as u32, u32::MAX] {
-            let mut out = message(&[]);
+            let mut out = message(&[])?;
             out[48 + 8..48 + 12].copy_from_slice(&length.to_le_bytes());
             assert_eq!(decode(&out).err(), Some(FrameError::Length));
             assert_eq!(announced_elements(&out), Err(FrameError::Length));
         }
-        let mut out = message(&[]);
+        let mut out = message(&[])?;
         out[40..44].copy_from_slice(&0u32.to_le_bytes());
         assert_eq!(announced_elements(&out), Err(FrameError::Elements));
         assert_eq!(decode(&out[..40]).err(), Some(FrameError::Truncated));
+        Ok(())
     }
 
     #[test]
-    fn large_payloads_are_continued() {
+    fn large_payloads_are_continued() -> Result {
         let mut payload = KVVec::new();
-        assert!(payload.resize(2 * PAYLOAD_MAX + 1, 5u8, GFP_KERNEL).is_ok());
+        payload.resize(2 * PAYLOAD_MAX + 1, 5u8, GFP_KERNEL)?;
         let mut lengths = [(0, 0); 4];
         let mut count = 0;
         for (function, piece) in pieces(73, &payload) {
@@ -257,5 +256,6 @@ mod tests {
         assert_eq!(lengths[1], (function::CONTINUATION_RECORD, PAYLOAD_MAX));
         assert_eq!(lengths[2], (function::CONTINUATION_RECORD, 1));
         assert_eq!(pieces(73, &[]).count(), 1);
+        Ok(())
     }
 }
