@@ -11,6 +11,7 @@
 
 use kernel::{
     debugfs::{
+        BinaryWriter,
         Dir,
         Scope, //
     },
@@ -55,6 +56,21 @@ impl Shelf {
     /// Makes room for a directory of the device's name.
     fn forget(&mut self, device: &CStr) {
         self.kept.retain(|kept| &*kept.device != device);
+    }
+
+    /// Shows logs in a directory of the device's name.
+    fn show<T>(&self, logs: Set<T>, device: &CStr) -> Result<Pin<KBox<Scope<Set<T>>>>>
+    where
+        T: BinaryWriter + Send + Sync + 'static,
+    {
+        KBox::pin_init(
+            self.root.scope(logs, device, |logs, dir| {
+                dir.read_binary_file(c"loginit", &logs.init);
+                dir.read_binary_file(c"logintr", &logs.intr);
+                dir.read_binary_file(c"logrm", &logs.rm);
+            }),
+            GFP_KERNEL,
+        )
     }
 }
 
@@ -142,16 +158,8 @@ impl Logs {
         let mut shelf = SHELF.lock();
         let shelf = shelf.as_mut().ok_or(ENODEV)?;
         shelf.forget(&device);
-        let set = KBox::pin_init(
-            shelf.root.scope(set, &device, |set, dir| {
-                dir.read_binary_file(c"loginit", &set.init);
-                dir.read_binary_file(c"logintr", &set.intr);
-                dir.read_binary_file(c"logrm", &set.rm);
-            }),
-            GFP_KERNEL,
-        )?;
         Ok(Self {
-            set,
+            set: shelf.show(set, &device)?,
             device,
             booted: false,
         })
@@ -180,17 +188,9 @@ impl Logs {
         drop(set);
         let mut shelf = SHELF.lock();
         let shelf = shelf.as_mut().ok_or(ENODEV)?;
-        let logs = KBox::pin_init(
-            shelf.root.scope(copies, &device, |set, dir| {
-                dir.read_binary_file(c"loginit", &set.init);
-                dir.read_binary_file(c"logintr", &set.intr);
-                dir.read_binary_file(c"logrm", &set.rm);
-            }),
-            GFP_KERNEL,
-        )?;
         let kept = Kept {
+            _logs: shelf.show(copies, &device)?,
             device,
-            _logs: logs,
         };
         Ok(shelf.kept.push(kept, GFP_KERNEL)?)
     }
