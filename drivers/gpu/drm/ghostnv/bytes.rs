@@ -66,11 +66,6 @@ impl<'a> Bytes<'a> {
     pub(crate) fn u32(self, offset: u32, what: &'static str) -> Result<u32, Malformed> {
         self.array(offset, what).map(u32::from_le_bytes)
     }
-
-    /// The 64-bit word at `offset`.
-    pub(crate) fn u64(self, offset: u32, what: &'static str) -> Result<u64, Malformed> {
-        self.array(offset, what).map(u64::from_le_bytes)
-    }
 }
 
 /// Copies `from` into `bytes` at `offset`.

@@ -318,13 +318,6 @@ pub(crate) struct Prepared<'a> {
     waits: Option<(Waits<Shared<'a>>, Gate<Shared<'a>>)>,
 }
 
-impl Prepared<'_> {
-    /// Whether it waits for something.
-    pub(crate) fn waits(&self) -> bool {
-        self.waits.is_some()
-    }
-}
-
 /// A job that is being written. Dropping it leaves everything as it was.
 pub(crate) struct Job<'c, 'a> {
     submission: Submission<'c, Ring<Hardware<'a>, Mapped<'a>>, Option<Waits<Shared<'a>>>>,

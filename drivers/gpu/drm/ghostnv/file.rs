@@ -119,11 +119,6 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// The GPU.
-    pub(crate) fn core(&self) -> &Arc<Core<'a>> {
-        &self.core
-    }
-
     /// The client does without an address space of its own, or has one: `VM_INIT` is over.
     pub(crate) fn settle(&self) {
         self.state.lock().settled = true;

@@ -217,11 +217,6 @@ impl Bo {
         matches!(self.backing, Backing::Vram(_))
     }
 
-    /// Whether others may get it.
-    pub(crate) fn is_shareable(&self) -> bool {
-        self.shareable
-    }
-
     /// How an image in it is laid out, as it was told when it was made.
     pub(crate) fn tile_mode(&self) -> u32 {
         self.tile_mode

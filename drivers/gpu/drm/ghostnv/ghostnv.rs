@@ -10,9 +10,6 @@
 //! to it, woken by [`irq`], and [`rm`] has its objects. A room uses only rooms below it, and
 //! register offsets stay in [`regs`].
 
-// Some of what the boot learns is for the DRM device, which is not in yet.
-#![allow(dead_code)]
-
 mod bytes;
 mod channel;
 mod driver;

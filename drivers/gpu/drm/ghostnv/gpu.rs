@@ -182,15 +182,6 @@ impl<'bound> Gpu<'bound> {
             bar,
         }))
     }
-
-    /// The hardware, for as long as `self` is borrowed.
-    pub(crate) fn hw(&self) -> Hw<'_> {
-        Hw {
-            dev: self.pdev.as_ref(),
-            bar: &self.bar,
-            chip: self.chip,
-        }
-    }
 }
 
 /// Whether registers read all ones, as those of a device do that no longer answers.

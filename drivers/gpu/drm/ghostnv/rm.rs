@@ -158,11 +158,6 @@ impl<'bound> Root<'bound> {
         Ok(root)
     }
 
-    /// The conversation with the firmware.
-    pub(crate) fn link(&self) -> &Link<'bound> {
-        &self.link
-    }
-
     /// Handle of the client.
     pub(crate) const fn client(&self) -> u32 {
         CLIENT

@@ -38,6 +38,7 @@ pub(crate) struct Job<W> {
     pub(crate) ready: bool,
     /// What keeps the callbacks of its dependencies registered. It is dropped where the fence is
     /// signaled, without any lock held.
+    #[expect(dead_code, reason = "held to be dropped")]
     pub(crate) waits: W,
 }
 

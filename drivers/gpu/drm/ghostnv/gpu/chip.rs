@@ -45,8 +45,6 @@ pub(crate) enum Images {
 pub(crate) struct Classes {
     /// Channels.
     pub(crate) channel: u32,
-    /// The page of registers that user space may ring channels through.
-    pub(crate) usermode: u32,
     /// Copies.
     pub(crate) copy: u32,
     /// 3D.
@@ -66,7 +64,6 @@ const INLINE_TO_MEMORY: u32 = 0xa140;
 
 static TURING_CLASSES: Classes = Classes {
     channel: 0xc46f,
-    usermode: 0xc461,
     copy: 0xc5b5,
     three_d: 0xc597,
     compute: 0xc5c0,
@@ -76,7 +73,6 @@ static TURING_CLASSES: Classes = Classes {
 
 static AMPERE_CLASSES: Classes = Classes {
     channel: 0xc56f,
-    usermode: 0xc561,
     copy: 0xc7b5,
     three_d: 0xc797,
     compute: 0xc7c0,
@@ -87,7 +83,6 @@ static AMPERE_CLASSES: Classes = Classes {
 /// Ada's channels and copies are Ampere's.
 static ADA_CLASSES: Classes = Classes {
     channel: 0xc56f,
-    usermode: 0xc561,
     copy: 0xc7b5,
     three_d: 0xc997,
     compute: 0xc9c0,

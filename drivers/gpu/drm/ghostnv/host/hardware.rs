@@ -5,7 +5,7 @@
 //! [`Hardware`] puts together what a channel needs: memory from the pool, the channel's object in
 //! the firmware, and for the graphics engine a context that is mapped into the address space. What
 //! goes through the ring is its owner's business; it says how far the ring is filled and is told by
-//! [`Watched`] when something has come out.
+//! [`Watched`](crate::irq::watch::Watched) when something has come out.
 
 use kernel::{
     io::Io,
@@ -22,7 +22,6 @@ use kernel::{
 use crate::{
     channel::memory::Doorbell,
     gpu::Core,
-    irq::watch::Watched,
     regs::host::DOORBELL,
     rm::{
         self,
@@ -60,7 +59,6 @@ pub(crate) struct Hardware<'bound> {
     token: u32,
     /// `None` once it was given back.
     memory: Option<ChannelMemory>,
-    watched: bool,
     /// The graphics context, until the channel has been freed.
     context: Option<[KernelMapping<'bound>; 3]>,
     space: Arc<Space<'bound>>,
@@ -108,7 +106,6 @@ impl<'bound> Hardware<'bound> {
             channel,
             engine: *engine,
             memory: Some(memory),
-            watched: false,
             context: None,
             space,
             core,
@@ -146,20 +143,6 @@ impl<'bound> Hardware<'bound> {
     /// The engine it was made for.
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
-    }
-
-    /// The address space it runs in.
-    pub(crate) fn space(&self) -> &Arc<Space<'bound>> {
-        &self.space
-    }
-
-    /// Has `watched` told when work may have completed, and when the channel fails.
-    ///
-    /// Called once, before the channel is given work.
-    pub(crate) fn watch(&mut self, watched: Arc<dyn Watched + 'bound>) -> Result {
-        self.core.link().watchlist().add(self.id(), watched)?;
-        self.watched = true;
-        Ok(())
     }
 
     /// Makes an object of a class on the channel, which is to be dropped before the channel.
@@ -224,9 +207,6 @@ impl Drop for Hardware<'_> {
     fn drop(&mut self) {
         let hw = self.core.hw();
         let freed = self.channel.free();
-        if self.watched {
-            self.core.link().watchlist().remove(self.channel.id());
-        }
         let Some(memory) = self.memory.take() else {
             return;
         };

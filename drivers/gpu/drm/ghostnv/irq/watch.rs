@@ -120,13 +120,6 @@ impl<'a> Watchlist<'a> {
             }
         }
     }
-
-    /// Tells everybody that nothing will run again.
-    pub(crate) fn all_failed(&self, failure: &Failure) {
-        for entry in self.entries.lock().iter() {
-            entry.watched.failed(failure);
-        }
-    }
 }
 
 #[kunit_tests(ghostnv_irq_watch)]

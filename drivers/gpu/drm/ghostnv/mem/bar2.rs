@@ -172,17 +172,6 @@ impl<'bound> Bar2<'bound> {
         self.write(address, &mut core::iter::repeat_n(0, words));
     }
 
-    /// Reads a 64-bit word of video memory; slow. Earlier writes have arrived then.
-    pub(crate) fn read(&self, address: u64) -> Result<u64> {
-        let mut shown = self.shown.lock();
-        let window = self.show(&mut shown, address)?;
-        mb(Full);
-        // CAST: Below 64 KiB.
-        self.io
-            .as_view()
-            .try_read64(window + (address & (WINDOW - 1)) as usize)
-    }
-
     /// What was written before arrives before what is written after.
     pub(crate) fn barrier(&self) {
         mb(Write);

@@ -5,15 +5,10 @@
 //! Facts: `dev_vm.h` (`NV_VIRTUAL_FUNCTION_PRIV_MMU_INVALIDATE*`) and `dev_bus.h`
 //! (`NV_PBUS_BAR0_WINDOW`) in open-gpu-kernel-modules.
 
-use kernel::{
-    io::register,
-    sizes::SZ_1M, //
-};
+use kernel::io::register;
 
-/// Where BAR0 shows [`BAR0_WINDOW_SIZE`] bytes of memory by physical address (PRAMIN).
+/// Where BAR0 shows 1 MiB of memory by physical address (PRAMIN).
 pub(crate) const PRAMIN: usize = 0x0070_0000;
-/// Bytes that the window shows.
-pub(crate) const BAR0_WINDOW_SIZE: usize = SZ_1M;
 
 register! {
     /// What the window in BAR0 shows.

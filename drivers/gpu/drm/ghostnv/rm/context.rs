@@ -155,8 +155,6 @@ pub(crate) struct Layout {
     own: Extent,
     shared: Extent,
     maps: Extent,
-    /// Bytes and alignment of the buffer that clients give to the unit that culls by depth.
-    pub(crate) zcull: ContextBufferInfo,
 }
 
 impl Layout {
@@ -171,7 +169,6 @@ impl Layout {
             own: start,
             shared: start,
             maps: start,
-            zcull: sizes[context_property::GRAPHICS_ZCULL],
         };
         for known in &KNOWN {
             let info = sizes.get(known.property).ok_or(EIO)?;
