@@ -27,12 +27,16 @@ build_model() {
 	mv -T "$tmp" "$MODEL_BIN"
 }
 
-# cargo_in_root ARGS…: in the workspace of the emulated GPU. Each clone has its own path inside,
-# so that cargo, which goes by time stamps, never takes one clone's result for another's.
+# cargo_in_root ARGS…: in the workspace of the emulated GPU. Cargo goes by time stamps and by paths
+# within the workspace, so it would take another clone's newer results for this one's.
 cargo_in_root() {
-	local inside
+	local inside stamp=$CACHE/model/target/.clone
 	inside=/work/tree-$(hash_of <<<"$REPO")
 	mkdir -p "$CACHE"/model/{cargo,target}
+	if [[ ! -e $stamp || $(<"$stamp") != "$REPO" ]]; then
+		rm -rf "$CACHE"/model/target/*/.fingerprint/ghostnv*
+		echo "$REPO" >"$stamp"
+	fi
 	[[ ! -e $HOME/.cargo/config.toml ]] || cp "$HOME/.cargo/config.toml" "$CACHE/model/cargo/config.toml"
 	CARGO_HOME_INSIDE=/work/cargo unshare --mount bash "$REPO/scripts/lib/chroot.sh" "$TOOLS_ROOT" \
 		"$inside/tools/testing/ghostnv" "$REPO:$inside" "$CACHE/model/cargo:/work/cargo" \
