@@ -18,6 +18,7 @@ use kernel::{
                 Fault,
                 Pages, //
             },
+            prime::SharedPages,
             BaseObject, //
         },
     },
@@ -305,6 +306,15 @@ impl gem::DriverObject for Bo {
             Ok(())
         } else {
             Err(EPERM)
+        }
+    }
+
+    fn pages(obj: &Object) -> Result<SharedPages<'_>> {
+        match &obj.backing {
+            Backing::System(pages) => Ok(pages.shared()),
+            // Another device would have to reach it over PCI, and that is not there.
+            Backing::Vram(_) => Err(EOPNOTSUPP),
+            Backing::Nothing | Backing::Foreign => Err(EINVAL),
         }
     }
 

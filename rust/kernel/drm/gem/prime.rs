@@ -16,11 +16,90 @@ use crate::{
         self,
         DeviceContext, //
     },
+    error::to_result,
     prelude::*,
-    scatterlist::SGTable,
-    sync::aref::ARef, //
+    scatterlist::{
+        Owned,
+        SGTable, //
+    },
+    sync::aref::ARef,
+    types::Opaque, //
 };
-use core::ptr::NonNull;
+use core::{
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+
+/// Memory of an object that consists of pages, so that any device can reach it.
+///
+/// # Invariants
+///
+/// Each entry of the table stands for one `struct page` or more.
+#[derive(Clone, Copy)]
+pub struct SharedPages<'a>(&'a SGTable);
+
+impl<'a, P> From<&'a SGTable<Owned<P>>> for SharedPages<'a> {
+    fn from(table: &'a SGTable<Owned<P>>) -> Self {
+        // INVARIANT: It was made from pages.
+        Self(table.deref())
+    }
+}
+
+impl SharedPages<'_> {
+    /// Makes a table of the same pages that is not mapped for any device.
+    fn table(self) -> Result<UnmappedTable> {
+        let table = KBox::new(Opaque::zeroed(), GFP_KERNEL)?;
+        let raw = self.0.as_raw();
+
+        // SAFETY: The table is valid, and `table` is zeroed memory for another.
+        to_result(unsafe {
+            bindings::sg_alloc_table(table.get(), (*raw).orig_nents, GFP_KERNEL.as_raw())
+        })?;
+        // INVARIANT: It has been initialized.
+        let table = UnmappedTable(table);
+
+        // SAFETY: Both tables have `orig_nents` entries, the last of which `sg_next()` knows to be
+        // that, and those of `raw` stand for pages by the type invariant.
+        unsafe {
+            let (mut from, mut to) = ((*raw).sgl, (*table.0.get()).sgl);
+
+            while !from.is_null() && !to.is_null() {
+                let page = bindings::sg_page(from);
+
+                bindings::sg_set_page(to, page, (*from).length, (*from).offset);
+                from = bindings::sg_next(from);
+                to = bindings::sg_next(to);
+            }
+        }
+        Ok(table)
+    }
+}
+
+/// A table of pages on its way to the C code, which frees it as this type does.
+///
+/// # Invariants
+///
+/// It is initialized.
+struct UnmappedTable(KBox<Opaque<bindings::sg_table>>);
+
+impl UnmappedTable {
+    fn into_raw(self) -> *mut bindings::sg_table {
+        let this = core::mem::ManuallyDrop::new(self);
+
+        // SAFETY: It is not dropped, so its box is moved from once.
+        KBox::into_raw(unsafe { ptr::read(&this.0) }).cast()
+    }
+}
+
+impl Drop for UnmappedTable {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::sg_free_table(self.0.get()) };
+    }
+}
 
 impl<T: DriverObject, Ctx: DeviceContext> Object<T, Ctx> {
     /// The memory of the foreign dma-buf that this object stands for, if it does.
@@ -56,6 +135,23 @@ impl<T: DriverObject, Ctx: DeviceContext> Object<T, Ctx> {
         match allowed {
             // SAFETY: The arguments are valid.
             Ok(()) => unsafe { bindings::drm_gem_prime_export(raw_obj, flags) },
+            Err(e) => e.to_ptr(),
+        }
+    }
+
+    /// The `get_sg_table` operation of an object.
+    ///
+    /// # Safety
+    ///
+    /// Only to be called by the DRM core, for an object of this type.
+    pub(super) unsafe extern "C" fn get_sg_table_callback(
+        raw_obj: *mut bindings::drm_gem_object,
+    ) -> *mut bindings::sg_table {
+        // SAFETY: The operation is one of an `Object<T>`.
+        let obj: &DriverAllocImpl<T> = unsafe { IntoGEMObject::from_raw(raw_obj) };
+
+        match T::pages(obj).and_then(SharedPages::table) {
+            Ok(table) => table.into_raw(),
             Err(e) => e.to_ptr(),
         }
     }
@@ -120,5 +216,64 @@ impl<T: DriverObject> Object<T> {
             }
             Err(e) => e.to_ptr(),
         }
+    }
+}
+
+#[kunit_tests(rust_drm_gem_prime)]
+mod tests {
+    use super::*;
+    use crate::page::{
+        Page,
+        PAGE_SIZE, //
+    };
+
+    #[test]
+    fn tables_are_copied() -> Result {
+        let mut pages = KVec::new();
+        let mut raw_pages = KVec::new();
+
+        for _ in 0..5 {
+            let page = Page::alloc_page(GFP_KERNEL)?;
+
+            raw_pages.push(page.as_ptr(), GFP_KERNEL)?;
+            pages.push(page, GFP_KERNEL)?;
+        }
+        // More entries than fit a page of them would need chaining; a page each is enough here.
+        let table = KBox::new(Opaque::zeroed(), GFP_KERNEL)?;
+
+        // SAFETY: The pages are valid, and `table` is zeroed memory for a table.
+        to_result(unsafe {
+            bindings::sg_alloc_table_from_pages_segment(
+                table.get(),
+                raw_pages.as_mut_ptr(),
+                5,
+                0,
+                5 * PAGE_SIZE - 100,
+                // CAST: the size of a page.
+                PAGE_SIZE as u32,
+                GFP_KERNEL.as_raw(),
+            )
+        })?;
+        // INVARIANT: It has just been initialized.
+        let table = UnmappedTable(table);
+        // SAFETY: The table is valid until it is dropped.
+        // INVARIANT: It was made from pages.
+        let copy = SharedPages(unsafe { SGTable::from_raw(table.0.get()) }).table()?;
+
+        // SAFETY: Both tables are valid, and `sg_next()` ends them.
+        unsafe {
+            assert_eq!((*copy.0.get()).orig_nents, 5);
+            let (mut from, mut to) = ((*table.0.get()).sgl, (*copy.0.get()).sgl);
+
+            for page in raw_pages {
+                assert!(bindings::sg_page(to) == page);
+                assert_eq!((*to).length, (*from).length);
+                assert_eq!((*to).offset, (*from).offset);
+                from = bindings::sg_next(from);
+                to = bindings::sg_next(to);
+            }
+            assert!(to.is_null());
+        }
+        Ok(())
     }
 }

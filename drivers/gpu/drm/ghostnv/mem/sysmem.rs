@@ -12,6 +12,7 @@ use kernel::{
         Device, //
     },
     dma::DataDirection,
+    drm::gem::prime::SharedPages,
     io::PhysAddr,
     page::{
         AsPageIter,
@@ -81,6 +82,11 @@ impl SystemPages {
     /// Where the GPU finds them.
     pub(crate) fn runs(&self) -> Result<KVVec<Run>> {
         runs_of(&self.table)
+    }
+
+    /// For the devices of other drivers.
+    pub(crate) fn shared(&self) -> SharedPages<'_> {
+        SharedPages::from(&*self.table)
     }
 
     /// Where the CPU finds a page, and how many follow it.
