@@ -9,6 +9,14 @@ pub mod nr {
     const DRIVER: u8 = 0x40;
     /// Closes a GEM handle.
     pub const GEM_CLOSE: u8 = 0x09;
+    /// Exports an object as a dma-buf.
+    pub const PRIME_HANDLE_TO_FD: u8 = 0x2d;
+    /// Imports a dma-buf.
+    pub const PRIME_FD_TO_HANDLE: u8 = 0x2e;
+    /// Creates an object that the CPU draws into.
+    pub const MODE_CREATE_DUMB: u8 = 0xb2;
+    /// Tells where to map such an object.
+    pub const MODE_MAP_DUMB: u8 = 0xb3;
     /// Creates a syncobj.
     pub const SYNCOBJ_CREATE: u8 = 0xbf;
     /// Destroys a syncobj.
@@ -60,6 +68,9 @@ pub const DOMAIN_MAPPABLE: u32 = 1 << 3;
 /// GEM_NEW: never shared with another client.
 pub const DOMAIN_NO_SHARE: u32 = 1 << 5;
 
+/// PRIME_HANDLE_TO_FD: the dma-buf may be mapped for writing.
+pub const PRIME_RDWR: u32 = 2;
+
 /// VM_BIND operation: map.
 pub const BIND_MAP: u32 = 0;
 /// VM_BIND operation: unmap.
@@ -96,6 +107,20 @@ macro_rules! layout {
 layout!(
     /// GEM_CLOSE, SYNCOBJ_CREATE (flags second), SYNCOBJ_DESTROY.
     Handle = 8 { handle: u32, flags: u32, }
+);
+layout!(
+    /// PRIME_HANDLE_TO_FD and back.
+    Prime = 12 { handle: u32, flags: u32, fd: i32, }
+);
+layout!(
+    /// MODE_CREATE_DUMB.
+    CreateDumb = 32 {
+        height: u32, width: u32, bpp: u32, flags: u32, handle: u32, pitch: u32, size: u64,
+    }
+);
+layout!(
+    /// MODE_MAP_DUMB.
+    MapDumb = 16 { handle: u32, pad: u32, offset: u64, }
 );
 layout!(
     /// SYNCOBJ_HANDLE_TO_FD.

@@ -54,7 +54,12 @@ unsafe impl<T> Ioctl for ReadWrite<'_, T> {
 ///
 /// `T` is one of [`abi`]'s structures, the one that belongs to the number, and memory that it
 /// names is alive, and writable where the kernel writes it.
-unsafe fn call<T>(fd: BorrowedFd<'_>, group: u8, number: u8, data: &mut T) -> io::Result<()> {
+pub(super) unsafe fn call<T>(
+    fd: BorrowedFd<'_>,
+    group: u8,
+    number: u8,
+    data: &mut T,
+) -> io::Result<()> {
     let opcode = opcode::read_write::<T>(group, number);
     // SAFETY: promised by the caller.
     Ok(unsafe { rustix::ioctl::ioctl(fd, ReadWrite { opcode, data }) }?)
@@ -92,10 +97,15 @@ impl Client {
         Ok(client)
     }
 
+    /// The open file.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     /// # Safety
     ///
     /// As for [`call`].
-    unsafe fn drm<T>(&self, number: u8, data: &mut T) -> io::Result<()> {
+    pub(super) unsafe fn drm<T>(&self, number: u8, data: &mut T) -> io::Result<()> {
         // SAFETY: promised by the caller.
         unsafe { call(self.file.as_fd(), abi::TYPE_DRM, number, data) }
     }
@@ -170,22 +180,22 @@ impl Client {
         unsafe { self.drm(nr::GEM_CLOSE, &mut close) }
     }
 
-    /// GEM_NEW of mapped memory in a domain, and VM_BIND of it at `va`.
+    /// GEM_NEW of mapped memory in a domain, and VM_BIND of it at `va`. Nobody else may get it.
     pub fn bo(&self, domain: u32, size: u64, va: u64) -> anyhow::Result<Bo> {
+        self.shareable_bo(domain | abi::DOMAIN_NO_SHARE, size, va)
+    }
+
+    /// As [`bo`](Self::bo), of memory that others may get.
+    pub fn shareable_bo(&self, domain: u32, size: u64, va: u64) -> anyhow::Result<Bo> {
         let mut data = abi::GemNew {
-            domain: domain | abi::DOMAIN_MAPPABLE | abi::DOMAIN_NO_SHARE,
+            domain: domain | abi::DOMAIN_MAPPABLE,
             size,
             align: 0x1000,
             ..abi::GemNew::default()
         };
         // SAFETY: the structure names no memory.
         unsafe { self.drm(nr::GEM_NEW, &mut data) }.context("GEM_NEW")?;
-        let (len, prot) = (usize::try_from(size)?, ProtFlags::READ | ProtFlags::WRITE);
-        let (fd, at) = (self.file.as_fd(), data.map_handle);
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let map = unsafe { rustix::mm::mmap(ptr::null_mut(), len, prot, MapFlags::SHARED, fd, at) }
-            .context("mmap of a buffer object")?;
-        let bo = Bo { handle: data.handle, size, va, map: map.cast() };
+        let bo = Bo::map(self.file.as_fd(), data.handle, data.map_handle, size, va)?;
         self.bind(&bo, abi::BIND_MAP).context("VM_BIND MAP")?;
         Ok(bo)
     }
@@ -197,7 +207,18 @@ impl Client {
 
     fn bind(&self, bo: &Bo, op: u32) -> io::Result<()> {
         let handle = if op == abi::BIND_MAP { bo.handle } else { 0 };
-        let op = abi::BindOp { op, handle, addr: bo.va, range: bo.size, ..Default::default() };
+        self.bind_handle(handle, bo.size, bo.va, op)
+    }
+
+    /// VM_BIND of a whole object.
+    pub(super) fn bind_handle(
+        &self,
+        handle: u32,
+        range: u64,
+        addr: u64,
+        op: u32,
+    ) -> io::Result<()> {
+        let op = abi::BindOp { op, handle, addr, range, ..Default::default() };
         let op_ptr = ptr::from_ref(&op) as u64;
         let mut data = abi::VmBind { op_count: 1, op_ptr, ..Default::default() };
         // SAFETY: `op` outlives the call, and the kernel only reads it.
@@ -312,7 +333,7 @@ pub enum FenceStatus {
 
 /// A buffer object, mapped by the CPU and at one GPU address.
 pub struct Bo {
-    handle: u32,
+    pub(super) handle: u32,
     size: u64,
     /// Its GPU address.
     pub va: u64,
@@ -320,6 +341,22 @@ pub struct Bo {
 }
 
 impl Bo {
+    /// Maps an object of an open device for the CPU.
+    pub(super) fn map(
+        device: BorrowedFd<'_>,
+        handle: u32,
+        offset: u64,
+        size: u64,
+        va: u64,
+    ) -> anyhow::Result<Self> {
+        let (len, prot) = (usize::try_from(size)?, ProtFlags::READ | ProtFlags::WRITE);
+        let flags = MapFlags::SHARED;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let map = unsafe { rustix::mm::mmap(ptr::null_mut(), len, prot, flags, device, offset) }
+            .context("mmap of a buffer object")?;
+        Ok(Self { handle, size, va, map: map.cast() })
+    }
+
     /// Writes bytes.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> anyhow::Result<()> {
         let at = self.window(offset, bytes.len())?;

@@ -6,6 +6,7 @@
 
 pub mod abi;
 mod client;
+pub mod prime;
 pub mod push;
 
 pub use client::{Bo, Channel, Client, Engine, FenceStatus, Syncobj, is_dead};
