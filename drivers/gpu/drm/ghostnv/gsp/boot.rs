@@ -30,7 +30,11 @@ use kernel::{
     pci,
     prelude::*,
     sync::Arc,
-    time::Delta, //
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 use crate::{
@@ -337,6 +341,19 @@ impl<'bound> Boot<'bound, Started> {
     }
 }
 
+/// Takes the times of stages.
+struct StopWatch(Instant<Monotonic>);
+
+impl StopWatch {
+    /// Milliseconds since the last call, or since it was started.
+    fn lap(&mut self) -> i64 {
+        let lap = self.0.elapsed();
+
+        self.0 = self.0 + lap;
+        lap.as_millis_ceil()
+    }
+}
+
 /// A GSP whose firmware runs. Dropping it stops the firmware.
 pub(crate) struct Gsp<'bound> {
     parts: KBox<Parts<'bound>>,
@@ -351,11 +368,21 @@ impl<'bound> Gsp<'bound> {
         bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
         chip: &'static Chip,
     ) -> Result<Self> {
-        Boot::prepare(pdev, bar, chip)?
-            .protect()?
-            .arm()?
-            .start()?
-            .finish()
+        let mut clock = StopWatch(Instant::now());
+        let boot = Boot::prepare(pdev, bar, chip)?;
+        let images = clock.lap();
+        let boot = boot.protect()?;
+        let frts = clock.lap();
+        let boot = boot.arm()?.start()?;
+        let booter = clock.lap();
+        let gsp = boot.finish()?;
+        let firmware = clock.lap();
+
+        dev_info!(
+            pdev,
+            "GSP booted: images {images} ms, FRTS {frts} ms, Booter {booter} ms, GSP-RM {firmware} ms\n"
+        );
+        Ok(gsp)
     }
 
     /// For calls to the firmware.
