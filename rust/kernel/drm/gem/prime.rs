@@ -260,20 +260,28 @@ mod tests {
         // INVARIANT: It was made from pages.
         let copy = SharedPages(unsafe { SGTable::from_raw(table.0.get()) }).table()?;
 
-        // SAFETY: Both tables are valid, and `sg_next()` ends them.
-        unsafe {
-            assert_eq!((*copy.0.get()).orig_nents, 5);
-            let (mut from, mut to) = ((*table.0.get()).sgl, (*copy.0.get()).sgl);
+        /// Pages, lengths and offsets of a table's entries.
+        fn entries(table: &UnmappedTable) -> Result<KVec<(*mut bindings::page, u32, u32)>> {
+            let mut entries = KVec::new();
+            // SAFETY: By the type invariant.
+            let mut at = unsafe { (*table.0.get()).sgl };
 
-            for page in raw_pages {
-                assert!(bindings::sg_page(to) == page);
-                assert_eq!((*to).length, (*from).length);
-                assert_eq!((*to).offset, (*from).offset);
-                from = bindings::sg_next(from);
-                to = bindings::sg_next(to);
+            while !at.is_null() {
+                // SAFETY: `at` is an entry of the table, and `sg_next()` knows the last one.
+                let (entry, next) = unsafe {
+                    let entry = (bindings::sg_page(at), (*at).length, (*at).offset);
+
+                    (entry, bindings::sg_next(at))
+                };
+                entries.push(entry, GFP_KERNEL)?;
+                at = next;
             }
-            assert!(to.is_null());
+            Ok(entries)
         }
+
+        let copied = entries(&copy)?;
+        assert!(copied.iter().map(|entry| entry.0).eq(raw_pages));
+        assert!(copied.iter().eq(entries(&table)?.iter()));
         Ok(())
     }
 }
