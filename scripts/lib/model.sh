@@ -22,7 +22,7 @@ build_model() {
 	[[ ! -e $MODEL_BIN/.complete ]] || return 0
 	step "model and clients (cargo)" cargo_in_root build --release --locked --workspace
 	rm -rf "$tmp" "$MODEL_BIN" && mkdir -p "$tmp"
-	find "$CACHE/model/target/release" -maxdepth 1 -type f -executable ! -name '*.so' -exec cp -t "$tmp" {} +
+	find "$CACHE/model/target/release" -maxdepth 1 -type f -executable \( ! -name '*.so' -o -name 'libghostnv_*.so' \) -exec cp -t "$tmp" {} +
 	touch "$tmp/.complete"
 	mv -T "$tmp" "$MODEL_BIN"
 }
