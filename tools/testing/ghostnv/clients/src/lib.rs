@@ -6,10 +6,14 @@
 //! Mesa's NVK, the kernel driver and the (emulated) GPU. `gpu-hostile` speaks the nouveau uAPI
 //! itself, because no Vulkan implementation submits what it has to submit.
 //!
-//! `unsafe` stays in [`vk`] and [`uapi`], the two modules that talk to foreign code; what is built
-//! on them is safe Rust.
+//! `gpu-bench` measures, on any driver of that uAPI.
+//!
+//! `unsafe` stays in [`vk`] and [`uapi`], the two modules that talk to foreign code, and in the one
+//! instruction of [`meter`]; what is built on them is safe Rust.
 
+pub mod bench;
 pub mod hostile;
+pub mod meter;
 pub mod prng;
 pub mod process;
 pub mod transfer;

@@ -50,25 +50,30 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let kept = args.keep_instance.then(Instance::new).transpose()?;
     let mut first = None;
     let mut submits = 0;
+    let mut times = Vec::new();
     for turn in 0..args.count {
         if turn == args.warm_up.min(args.count / 2) {
             first = Some(Usage::now()?);
         }
         let instance = kept.clone().map_or_else(Instance::new, Ok)?;
+        let begin = Instant::now();
         submits += cycle(&instance, args).with_context(|| format!("cycle {turn}"))?;
+        times.push(begin.elapsed());
     }
+    times.sort_unstable();
     let last = Usage::now()?;
     let first = first.unwrap_or(last);
     let growth = last.rss_kib.saturating_sub(first.rss_kib);
     let facts = format!(
         "{} cycles, {submits} submissions, open files {} then {}, resident memory {} KiB then {} \
-         KiB, {:.1} s",
+         KiB, {:.1} s, median of a cycle {} us",
         args.count,
         first.fds,
         last.fds,
         first.rss_kib,
         last.rss_kib,
-        start.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64(),
+        times.get(times.len() / 2).map_or(0, Duration::as_micros)
     );
     ensure!(last.fds == first.fds, "open files are not freed: {facts}");
     ensure!(growth <= args.growth, "resident memory grew by {growth} KiB: {facts}");

@@ -87,6 +87,8 @@ pub mod nvif {
     pub const SCLASS: u8 = 1;
     /// Create an object.
     pub const NEW: u8 = 2;
+    /// Delete an object.
+    pub const DEL: u8 = 3;
     /// Route of messages about channels.
     pub const ROUTE_CHANNEL: u8 = 0xff;
     /// Owner field of all messages.

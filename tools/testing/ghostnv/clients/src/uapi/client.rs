@@ -152,7 +152,7 @@ impl Client {
     }
 
     /// The newest copy class of a channel.
-    fn copy_class(&self, channel: &Channel) -> anyhow::Result<i32> {
+    pub fn copy_class(&self, channel: &Channel) -> anyhow::Result<i32> {
         let mut data = abi::NvifClasses {
             header: abi::NvifHeader {
                 kind: nvif::SCLASS,
@@ -319,6 +319,13 @@ pub struct Channel {
 /// A syncobj.
 #[derive(Debug)]
 pub struct Syncobj(u32);
+
+impl Syncobj {
+    /// The kernel's name for it.
+    pub fn handle(&self) -> u32 {
+        self.0
+    }
+}
 
 /// The state of a fence.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! It is also the uAPI of GhostNV, so what is built on it runs on both.
 
 pub mod abi;
+pub mod calls;
 mod client;
 pub mod prime;
 pub mod push;
