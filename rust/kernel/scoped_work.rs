@@ -7,6 +7,8 @@
 //! instead: dropping it takes it off its queue and waits for it if it is just running. Its data may
 //! therefore have a lifetime, such as that of the binding of a driver to its device.
 //!
+//! It runs on a queue of the system's, or on one of its user's, an [`OwnedQueue`].
+//!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 //!
 //! # Examples
@@ -53,11 +55,13 @@ use crate::{
     prelude::*,
     sync::LockClassKey,
     time::Jiffies,
-    types::Opaque, //
+    types::Opaque,
+    workqueue::Queue, //
 };
 use core::{
     marker::PhantomPinned,
-    ops::Deref, //
+    ops::Deref,
+    ptr::NonNull, //
 };
 
 /// What a [`ScopedWork`] does.
@@ -65,6 +69,84 @@ pub trait ScopedWorkItem: Sync {
     /// Does it, in process context; at most one processor at a time. Says after how long to do it
     /// again, if at all.
     fn run(&self) -> Option<Jiffies>;
+
+    /// The queue that it runs on.
+    ///
+    /// The system's do not promise progress when memory is short: work that others wait for to
+    /// get memory, such as by a fence, needs an [`OwnedQueue`].
+    fn queue(&self) -> &Queue {
+        system_dfl()
+    }
+}
+
+/// Returns the system's queue for work that is not bound to a processor (`system_dfl_wq`).
+fn system_dfl() -> &'static Queue {
+    // SAFETY: `system_dfl_wq` is a C global, always available.
+    unsafe { Queue::from_raw(bindings::system_dfl_wq) }
+}
+
+/// A queue with a worker of its own for when memory is too short to make one (`WQ_MEM_RECLAIM`).
+///
+/// Work is not bound to a processor.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::scoped_work::OwnedQueue;
+///
+/// let queue = OwnedQueue::new(c"example")?;
+/// # drop(queue);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Invariants
+///
+/// It is a valid queue, which nobody else destroys.
+pub struct OwnedQueue(NonNull<bindings::workqueue_struct>);
+
+// SAFETY: A queue may be used and destroyed by any thread.
+unsafe impl Send for OwnedQueue {}
+// SAFETY: As above.
+unsafe impl Sync for OwnedQueue {}
+
+impl OwnedQueue {
+    /// Makes a queue. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(name: &CStr) -> Result<Self> {
+        // SAFETY: The format takes one string, and copies it.
+        let queue = unsafe {
+            bindings::alloc_workqueue_noprof(
+                c"%s".as_char_ptr(),
+                bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM,
+                0,
+                name.as_char_ptr(),
+            )
+        };
+
+        // INVARIANT: It was made just now.
+        Ok(Self(NonNull::new(queue).ok_or(ENOMEM)?))
+    }
+}
+
+impl Deref for OwnedQueue {
+    type Target = Queue;
+
+    #[inline]
+    fn deref(&self) -> &Queue {
+        // SAFETY: By the type invariant.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for OwnedQueue {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant. It waits for what is still on the queue; work whose data
+        // has the queue is off it before the data is dropped.
+        unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
+    }
 }
 
 /// Makes an initializer of a [`ScopedWork`] with a lock class of its own.
@@ -83,7 +165,7 @@ macro_rules! new_scoped_work {
 }
 pub use new_scoped_work;
 
-/// Delayed work on the system's unbound queue, together with its data.
+/// Delayed work together with its data.
 ///
 /// # Invariants
 ///
@@ -152,13 +234,15 @@ impl<T: ScopedWorkItem> ScopedWork<T> {
     /// May be called in any context. Work that just runs can be queued again.
     #[inline]
     pub fn schedule(&self, delay: Jiffies) -> bool {
-        // SAFETY: By the type invariant. The queue always exists, and what is queued is taken off
-        // it before `self` is dropped.
+        let queue: *const Queue = self.data.queue();
+        // SAFETY: By the type invariant. The queue is borrowed from the data, and what is queued is
+        // taken off it before the data is dropped.
         unsafe {
             bindings::queue_delayed_work_on(
                 // CAST: as the C function takes it.
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                bindings::system_dfl_wq,
+                // CAST: `Queue` is transparent.
+                queue.cast_mut().cast(),
                 self.work.get(),
                 delay,
             )
@@ -222,6 +306,7 @@ mod tests {
     struct Thrice<'a> {
         count: &'a Atomic<u32>,
         done: &'a Completion,
+        queue: Option<OwnedQueue>,
     }
 
     impl ScopedWorkItem for Thrice<'_> {
@@ -232,39 +317,58 @@ mod tests {
             }
             Some(0)
         }
+
+        fn queue(&self) -> &Queue {
+            match &self.queue {
+                Some(queue) => queue,
+                None => system_dfl(),
+            }
+        }
     }
 
-    #[test]
-    fn runs_again_as_it_says() -> Result {
+    /// Calls `f` with work that runs three times, and what waits for that; says how often it ran.
+    fn with_work(
+        queue: Option<OwnedQueue>,
+        f: impl FnOnce(&ScopedWork<Thrice<'_>>, &Completion),
+    ) -> Result<u32> {
         let count = Atomic::new(0);
         let done = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
         let data = Thrice {
             count: &count,
             done: &done,
+            queue,
         };
         // SAFETY: The box is dropped below.
         let work = KBox::pin_init(unsafe { new_scoped_work!(data) }, GFP_KERNEL)?;
-        assert!(work.schedule(msecs_to_jiffies(1)));
-        done.wait_for_completion();
+        f(&work, &done);
         drop(work);
-        assert_eq!(count.load(Relaxed), 3);
+        Ok(count.load(Relaxed))
+    }
+
+    #[test]
+    fn runs_again_as_it_says() -> Result {
+        for queue in [None, Some(OwnedQueue::new(c"rust_scoped_work")?)] {
+            let mut queued = false;
+            let count = with_work(queue, |work, done| {
+                queued = work.schedule(msecs_to_jiffies(1));
+                done.wait_for_completion();
+            })?;
+            assert!(queued);
+            assert_eq!(count, 3);
+        }
         Ok(())
     }
 
     #[test]
     fn dropping_cancels() -> Result {
-        let count = Atomic::new(0);
-        let done = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
-        let data = Thrice {
-            count: &count,
-            done: &done,
-        };
-        // SAFETY: The box is dropped below.
-        let work = KBox::pin_init(unsafe { new_scoped_work!(data) }, GFP_KERNEL)?;
-        assert!(work.schedule(msecs_to_jiffies(60_000)));
-        assert!(!work.schedule(0));
-        drop(work);
-        assert_eq!(count.load(Relaxed), 0);
+        for queue in [None, Some(OwnedQueue::new(c"rust_scoped_work")?)] {
+            let mut queued = (false, false);
+            let count = with_work(queue, |work, _| {
+                queued = (work.schedule(msecs_to_jiffies(60_000)), work.schedule(0));
+            })?;
+            assert_eq!(queued, (true, false));
+            assert_eq!(count, 0);
+        }
         Ok(())
     }
 }

@@ -39,6 +39,7 @@ use kernel::{
         Delta,
         Jiffies, //
     },
+    workqueue::Queue as WorkQueue, //
 };
 
 use crate::{
@@ -130,6 +131,10 @@ impl<'a> Body<'a> {
 }
 
 impl ScopedWorkItem for Body<'_> {
+    fn queue(&self) -> &WorkQueue {
+        &self.core.workers
+    }
+
     fn run(&self) -> Option<Jiffies> {
         let limit = time_limit();
         match self.jobs.deadline(Delta::from_millis(i64::from(limit))) {

@@ -19,6 +19,7 @@ use kernel::{
     },
     pci,
     prelude::*,
+    scoped_work::OwnedQueue,
     sync::Arc,
     time::Delta, //
 };
@@ -76,6 +77,8 @@ pub(crate) struct Core<'bound> {
     pub(crate) contexts: Option<host::context::Contexts>,
     /// Video memory and page tables.
     pub(crate) mem: Arc<Memory<'bound>>,
+    /// Runs what fences wait for, also when memory is short.
+    pub(crate) workers: Arc<OwnedQueue>,
     link: Arc<Link<'bound>>,
 }
 
@@ -116,6 +119,7 @@ impl<'bound> Core<'bound> {
                 pool,
                 contexts,
                 mem,
+                workers: Arc::new(OwnedQueue::new(c"ghostnv")?, GFP_KERNEL)?,
                 link,
             },
             GFP_KERNEL,

@@ -138,7 +138,7 @@ impl<'a> Vm<'a> {
 
         Ok(Arc::new(
             Self {
-                later: Later::new(&maps)?,
+                later: Later::new(&maps, core.workers.clone())?,
                 maps,
             },
             GFP_KERNEL,

@@ -21,6 +21,7 @@ use kernel::{
     prelude::*,
     scoped_work::{
         new_scoped_work,
+        OwnedQueue,
         ScopedWork,
         ScopedWorkItem, //
     },
@@ -29,7 +30,8 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::Jiffies, //
+    time::Jiffies,
+    workqueue::Queue, //
 };
 
 use crate::channel::waits::{
@@ -109,6 +111,7 @@ impl<'a> Jobs<'a> {
 #[pin_data]
 pub(super) struct Worker<'a> {
     maps: Arc<Maps<'a>>,
+    queue: Arc<OwnedQueue>,
     /// Held while jobs are run and let go.
     #[pin]
     running: Mutex<()>,
@@ -117,6 +120,10 @@ pub(super) struct Worker<'a> {
 }
 
 impl ScopedWorkItem for Worker<'_> {
+    fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
     fn run(&self) -> Option<Jiffies> {
         let _running = self.running.lock();
 
@@ -144,9 +151,10 @@ impl Release for ScopedWork<Worker<'_>> {
 pub(super) struct Later<'a>(Arc<ScopedWork<Worker<'a>>>);
 
 impl<'a> Later<'a> {
-    pub(super) fn new(maps: &Arc<Maps<'a>>) -> Result<Self> {
+    pub(super) fn new(maps: &Arc<Maps<'a>>, queue: Arc<OwnedQueue>) -> Result<Self> {
         let worker = pin_init!(Worker {
             maps: maps.clone(),
+            queue,
             running <- new_mutex!((), "Worker::running"),
             jobs <- new_mutex!(Jobs(None), "Worker::jobs"),
         });
