@@ -39,6 +39,7 @@ use crate::{
 use facts::Facts;
 
 mod bind;
+mod debugfs;
 mod exec;
 pub(crate) mod facts;
 pub(crate) mod fdinfo;
@@ -159,6 +160,8 @@ pub(crate) fn register<'bound>(
 ) -> Result<drm::Registration<'bound, Driver>> {
     let facts = Facts::gather(pdev, &core, info)?;
     let device = drm::UnregisteredDevice::<Driver>::new(pdev, Ok(()))?;
+
+    debugfs::add(&device);
 
     // SAFETY: The caller stores it in what is dropped when the driver is unbound.
     unsafe { drm::Registration::new(pdev.as_ref(), device, Shared::new(core, facts), 0) }

@@ -35,6 +35,8 @@ use kernel::{
     },
     new_mutex,
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     sync::{
         aref::ARef,
         Arc,
@@ -238,6 +240,24 @@ impl<'a> Maps<'a> {
     /// The page tables and the kernel's part.
     pub(crate) fn space(&self) -> &Arc<Space<'a>> {
         &self.space
+    }
+
+    /// Prints what is bound where, and the sparse regions, for debugfs.
+    pub(crate) fn show(&self, m: &SeqFile) -> Result {
+        let regions = self.regions.lock();
+
+        self.maps.lock().show(m)?;
+        seq_print!(m, "\n");
+        for region in regions.iter() {
+            seq_print!(
+                m,
+                "sparse | {:#018x} | {:#018x}\n",
+                region.start,
+                region.end
+            );
+        }
+        seq_print!(m, "\n");
+        Ok(())
     }
 
     /// Checks that a range is whole pages, not empty, and the client's.

@@ -24,6 +24,11 @@ impl Regions {
         Self(KVVec::new())
     }
 
+    /// The regions in ascending order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Range<u64>> {
+        self.0.iter()
+    }
+
     /// The regions that overlap a range.
     fn overlapping(&self, range: &Range<u64>) -> &[Range<u64>] {
         let first = self.0.partition_point(|r| r.end <= range.start);
