@@ -90,6 +90,7 @@ pub(crate) fn add(a: u32, b: u32, what: &'static str) -> Result<u32, Malformed> 
     a.checked_add(b).ok_or(Malformed(what))
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_bytes)]
 mod tests {
     use super::*;

@@ -361,6 +361,7 @@ impl PinnedDrop for Irq<'_> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_irq)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ mod gp100;
 mod node;
 mod plan;
 mod stock;
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 mod tests;
 mod tlb;
 mod tree;

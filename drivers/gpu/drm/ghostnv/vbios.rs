@@ -333,6 +333,7 @@ impl<'a> View<'a> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_vbios)]
 mod tests {
     use super::*;

@@ -108,6 +108,7 @@ impl FenceOps for Timeline {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_channel_fence)]
 mod tests {
     use super::*;

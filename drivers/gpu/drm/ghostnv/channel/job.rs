@@ -158,6 +158,7 @@ impl<W> Jobs<W> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_channel_job)]
 mod tests {
     use super::*;

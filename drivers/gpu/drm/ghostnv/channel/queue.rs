@@ -48,6 +48,7 @@ use super::{
     },
 };
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 mod tests;
 
 /// The hardware as a queue sees it, or a test's idea of it.

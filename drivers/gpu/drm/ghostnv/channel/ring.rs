@@ -97,6 +97,7 @@ impl Position {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_channel_ring)]
 mod tests {
     use super::*;

@@ -118,6 +118,7 @@ impl<C: Release> Waits<C> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_channel_waits)]
 mod tests {
     use super::*;

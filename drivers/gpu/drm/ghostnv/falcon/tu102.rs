@@ -211,6 +211,7 @@ fn descriptor(ucode: &Ucode, base: DmaAddress) -> Result<[u8; 84]> {
     Ok(bytes)
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_falcon_tu102)]
 mod tests {
     use super::*;

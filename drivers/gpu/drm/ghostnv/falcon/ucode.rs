@@ -140,6 +140,7 @@ impl Parts {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_ucode)]
 mod tests {
     use super::*;

@@ -270,6 +270,7 @@ impl Bootloader {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_container)]
 mod tests {
     use super::*;

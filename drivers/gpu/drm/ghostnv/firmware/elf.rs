@@ -94,6 +94,7 @@ fn offset(bytes: &[u8], at: usize, what: &'static str) -> Result<usize, Malforme
     usize::try_from(u64::from_le_bytes(field(bytes, at, what)?)).map_err(|_| Malformed(what))
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_elf)]
 mod tests {
     use super::*;

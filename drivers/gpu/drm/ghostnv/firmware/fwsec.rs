@@ -324,6 +324,7 @@ fn write_command(image: &mut [u8], layout: &Layout, command: &Command) -> Result
     Ok(())
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_fwsec)]
 mod tests {
     use super::*;

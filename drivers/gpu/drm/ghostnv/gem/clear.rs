@@ -250,6 +250,7 @@ impl<'a> Cleaner<'a> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gem_clear)]
 mod tests {
     use super::*;

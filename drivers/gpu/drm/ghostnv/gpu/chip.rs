@@ -6,6 +6,7 @@
 //! the [`Hal`] the line points at. Supporting a further chip of a known generation is one line here
 //! and nothing anywhere else.
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 use kernel::prelude::*;
 
 use crate::{
@@ -289,6 +290,7 @@ pub(crate) fn identify(id: u16) -> Identity {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_chip)]
 mod tests {
     use super::*;

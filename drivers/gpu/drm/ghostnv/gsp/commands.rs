@@ -254,6 +254,7 @@ impl Call for UnloadingGuestDriver {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_commands)]
 mod tests {
     use super::*;

@@ -150,6 +150,7 @@ impl<'a> Event<'a> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_events)]
 mod tests {
     use super::*;

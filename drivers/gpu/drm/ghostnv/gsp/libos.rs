@@ -127,6 +127,7 @@ impl Drop for Arguments {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_libos)]
 mod tests {
     use super::*;

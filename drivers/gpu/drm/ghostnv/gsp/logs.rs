@@ -204,6 +204,7 @@ impl Logs {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_logs)]
 mod tests {
     use super::*;

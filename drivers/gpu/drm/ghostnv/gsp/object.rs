@@ -179,6 +179,7 @@ impl Call for Free {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_object)]
 mod tests {
     use super::*;

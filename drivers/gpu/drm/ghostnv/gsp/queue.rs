@@ -262,6 +262,7 @@ const fn element_offset(slot: u32) -> usize {
     queue::ENTRIES + (slot % queue::ELEMENTS) as usize * GSP_PAGE_SIZE
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_queue)]
 mod tests {
     use super::*;

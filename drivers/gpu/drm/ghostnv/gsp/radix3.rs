@@ -132,6 +132,7 @@ fn build(
     Ok(shared)
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_radix3)]
 mod tests {
     use super::*;

@@ -216,6 +216,7 @@ fn execute(command: Command, hw: Hw<'_>, core: &mut impl Core) -> Result {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_sequencer)]
 mod tests {
     use super::*;

@@ -86,6 +86,7 @@ impl fmt::Display for Status {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_status)]
 mod tests {
     use super::*;

@@ -122,6 +122,7 @@ impl<'a> Watchlist<'a> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_irq_watch)]
 mod tests {
     use super::*;

@@ -84,6 +84,7 @@ impl Taken {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_mem_addresses)]
 mod tests {
     use super::*;

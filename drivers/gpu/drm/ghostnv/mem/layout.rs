@@ -185,6 +185,7 @@ fn up(value: u64, to: usize) -> Option<u64> {
     value.align_up(Alignment::new_checked(to)?)
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_layout)]
 mod tests {
     use super::*;

@@ -256,6 +256,7 @@ impl TableMemory for Tables<'_> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_tables)]
 mod tests {
     use super::*;

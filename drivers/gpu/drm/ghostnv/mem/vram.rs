@@ -151,10 +151,7 @@ impl Vram {
             self.buddy
                 .alloc_blocks(GpuBuddyAllocMode::Simple, size, alignment(min)?, flags);
         let blocks = KBox::pin_init(blocks, GFP_KERNEL)?;
-        let piece = Piece {
-            size: blocks.iter().map(|b| b.size()).sum(),
-            blocks,
-        };
+        let piece = Piece { blocks };
 
         if shape == Shape::Contiguous {
             // What the allocator falls back to when memory is fragmented is one run, but is
@@ -168,6 +165,7 @@ impl Vram {
     }
 
     /// Bytes that the driver has in all.
+    #[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
     pub(crate) fn total(&self) -> u64 {
         self.total
     }
@@ -183,6 +181,7 @@ impl Vram {
     }
 
     /// Bytes handed out.
+    #[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
     pub(crate) fn used(&self) -> u64 {
         self.total.saturating_sub(self.free())
     }
@@ -191,13 +190,13 @@ impl Vram {
 /// A piece of video memory; dropping it gives it back. Drop may sleep.
 pub(crate) struct Piece {
     blocks: Pin<KBox<AllocatedBlocks>>,
-    size: u64,
 }
 
 impl Piece {
     /// Bytes, at least as many as were asked for.
+    #[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
     pub(crate) fn size(&self) -> u64 {
-        self.size
+        self.blocks.iter().map(|block| block.size()).sum()
     }
 
     /// Its runs, in the order in which they form the piece. Neighbouring blocks are merged.
@@ -247,6 +246,7 @@ impl Piece {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_vram)]
 mod tests {
     use super::*;

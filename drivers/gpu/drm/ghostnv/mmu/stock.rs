@@ -270,6 +270,7 @@ impl<B> Stock<B> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_mmu_stock)]
 mod tests {
     use super::*;

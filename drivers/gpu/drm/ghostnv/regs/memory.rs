@@ -5,10 +5,9 @@
 
 use core::ops::Range;
 
-use kernel::{
-    io::register,
-    prelude::*, //
-};
+use kernel::io::register;
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
+use kernel::prelude::*;
 
 register! {
     /// Low part of the address of the page that the GPU reads to flush its writes to system
@@ -83,6 +82,7 @@ impl VGA_WORKSPACE_BASE {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_regs_memory)]
 mod tests {
     use super::*;

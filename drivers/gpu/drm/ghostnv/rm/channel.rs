@@ -308,6 +308,7 @@ impl Class for CopyObject {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_rm_channel)]
 mod tests {
     use super::*;

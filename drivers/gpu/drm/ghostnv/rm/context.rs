@@ -348,6 +348,7 @@ impl Control for ScrubberChannel {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_rm_context)]
 mod tests {
     use super::*;

@@ -57,16 +57,6 @@ impl EngineKind {
         }
     }
 
-    /// Reads the number by which channels and events name it.
-    pub(crate) fn from_engine_type(number: u32) -> Option<Self> {
-        if number == engine_type::GR0 {
-            return Some(Self::Graphics);
-        }
-        (0..rm_engine_type::COPIES)
-            .map(Self::Copy)
-            .find(|kind| kind.engine_type() == number)
-    }
-
     /// The unit of the interrupt table.
     fn interrupt_unit(self) -> Option<u16> {
         match self {
@@ -261,6 +251,7 @@ impl Engines {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_rm_engines)]
 mod tests {
     use super::*;
@@ -277,14 +268,10 @@ mod tests {
         ] {
             assert_eq!(EngineKind::from_rm_type(rm_type), Some(kind));
             assert_eq!(kind.engine_type(), engine_type);
-            assert_eq!(EngineKind::from_engine_type(engine_type), Some(kind));
             assert_eq!(kind.interrupt_unit(), Some(unit));
         }
         for other in [0x00, 0x02, 0x08, 0x1d, 0x31, u32::MAX] {
             assert_eq!(EngineKind::from_rm_type(other), None);
-        }
-        for other in [0x00, 0x02, 0x08, 0x13, 0x33, 0x3e, u32::MAX] {
-            assert_eq!(EngineKind::from_engine_type(other), None);
         }
     }
 

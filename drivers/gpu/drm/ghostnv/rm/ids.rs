@@ -52,11 +52,13 @@ impl Ids {
     }
 
     /// How many numbers are taken.
+    #[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
     pub(crate) fn taken(&self) -> usize {
         self.taken
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_rm_ids)]
 mod tests {
     use super::*;

@@ -131,6 +131,7 @@ pub(super) fn vm_bind(
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_uapi_bind)]
 mod tests {
     use super::*;

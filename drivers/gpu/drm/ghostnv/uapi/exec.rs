@@ -105,6 +105,7 @@ pub(super) fn exec(
     Ok(0)
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_uapi_exec)]
 mod tests {
     use super::*;

@@ -181,6 +181,7 @@ pub(super) fn cpu_fini(
     Object::lookup_handle(file, args.handle).map(|_| 0)
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_uapi_gem)]
 mod tests {
     use super::*;

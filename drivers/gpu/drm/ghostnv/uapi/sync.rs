@@ -158,6 +158,7 @@ impl Signals {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_uapi_sync)]
 mod tests {
     use super::*;

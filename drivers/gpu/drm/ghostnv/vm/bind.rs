@@ -385,6 +385,7 @@ impl Bind {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_bind)]
 mod tests {
     use super::*;

@@ -102,6 +102,7 @@ impl Regions {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_regions)]
 mod tests {
     use super::*;

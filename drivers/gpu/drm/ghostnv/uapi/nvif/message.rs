@@ -228,6 +228,7 @@ pub(super) fn put_classes(bytes: &mut [u8], room: usize, classes: &[u32]) -> Res
     Ok(())
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_nvif_message)]
 mod tests {
     use super::*;

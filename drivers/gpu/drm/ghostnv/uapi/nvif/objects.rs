@@ -92,6 +92,7 @@ impl<T> Objects<T> {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_nvif_objects)]
 mod tests {
     use super::*;
