@@ -3,8 +3,8 @@
 //! Test clients for the guest: what an application asks of the GPU, checked byte by byte.
 //!
 //! `vk-transfer` and `vk-cycle` are ordinary Vulkan applications, so they judge the whole stack:
-//! Mesa's NVK, the kernel driver and the (emulated) GPU. `gpu-hostile` speaks the nouveau uAPI
-//! itself, because no Vulkan implementation submits what it has to submit.
+//! Mesa's NVK, the kernel driver and the (emulated) GPU. `gpu-hostile` and `gpu-uapi` speak the
+//! nouveau uAPI themselves, because no Vulkan implementation submits what they have to submit.
 //!
 //! `gpu-bench` measures, on any driver of that uAPI.
 //!
@@ -16,6 +16,7 @@ pub mod hostile;
 pub mod meter;
 pub mod prng;
 pub mod process;
+pub mod semantics;
 pub mod transfer;
 pub mod uapi;
 pub mod vk;

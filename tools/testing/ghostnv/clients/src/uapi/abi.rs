@@ -25,6 +25,10 @@ pub mod nr {
     pub const SYNCOBJ_HANDLE_TO_FD: u8 = 0xc1;
     /// Waits for syncobjs.
     pub const SYNCOBJ_WAIT: u8 = 0xc3;
+    /// Signals syncobjs.
+    pub const SYNCOBJ_SIGNAL: u8 = 0xc5;
+    /// Waits for points of timelines.
+    pub const SYNCOBJ_TIMELINE_WAIT: u8 = 0xca;
     /// Reads a parameter.
     pub const GETPARAM: u8 = DRIVER;
     /// Allocates a channel.
@@ -41,6 +45,8 @@ pub mod nr {
     pub const EXEC: u8 = DRIVER + 0x12;
     /// Creates a buffer object.
     pub const GEM_NEW: u8 = DRIVER + 0x40;
+    /// Waits for a buffer object, or asks whether it is busy.
+    pub const GEM_CPU_PREP: u8 = DRIVER + 0x42;
 }
 
 /// Type letter of DRM ioctls.
@@ -75,6 +81,18 @@ pub const PRIME_RDWR: u32 = 2;
 pub const BIND_MAP: u32 = 0;
 /// VM_BIND operation: unmap.
 pub const BIND_UNMAP: u32 = 1;
+/// VM_BIND operation's flag: a sparse region.
+pub const BIND_SPARSE: u32 = 1 << 8;
+/// VM_BIND: wait for, and signal, syncobjs.
+pub const BIND_RUN_ASYNC: u32 = 1;
+
+/// EXEC and VM_BIND: the syncobj is a timeline.
+pub const SYNC_TIMELINE: u32 = 1;
+
+/// GEM_CPU_PREP: do not wait.
+pub const CPU_PREP_NOWAIT: u32 = 1;
+/// GEM_CPU_PREP: for writing.
+pub const CPU_PREP_WRITE: u32 = 4;
 
 /// SYNCOBJ_WAIT: also wait until a fence is there.
 pub const WAIT_FOR_SUBMIT: u32 = 1 << 1;
@@ -134,6 +152,21 @@ layout!(
         handles: u64, timeout_nsec: i64, count_handles: u32, flags: u32, first_signaled: u32,
         pad: u32, deadline_nsec: u64,
     }
+);
+layout!(
+    /// SYNCOBJ_TIMELINE_WAIT.
+    SyncobjTimelineWait = 48 {
+        handles: u64, points: u64, timeout_nsec: i64, count_handles: u32, flags: u32,
+        first_signaled: u32, pad: u32, deadline_nsec: u64,
+    }
+);
+layout!(
+    /// SYNCOBJ_SIGNAL.
+    SyncobjArray = 16 { handles: u64, count_handles: u32, flags: u32, }
+);
+layout!(
+    /// GEM_CPU_PREP.
+    CpuPrep = 8 { handle: u32, flags: u32, }
 );
 layout!(
     /// SYNC_IOC_FILE_INFO.

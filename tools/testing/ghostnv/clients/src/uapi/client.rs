@@ -70,6 +70,22 @@ pub fn is_dead(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
 }
 
+/// The time at which to give up, as the ioctls take it.
+pub(super) fn until(limit: Duration) -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let until = Duration::new(now.tv_sec as u64, now.tv_nsec as u32).saturating_add(limit);
+    i64::try_from(until.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Whether a wait ended in time.
+pub(super) fn in_time(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::TIME.raw_os_error()) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// The engine of a channel, as CHANNEL_ALLOC names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -271,21 +287,15 @@ impl Client {
 
     /// SYNCOBJ_WAIT: whether the fence signalled in time.
     pub fn wait(&self, syncobj: &Syncobj, limit: Duration) -> io::Result<bool> {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let until = Duration::new(now.tv_sec as u64, now.tv_nsec as u32).saturating_add(limit);
         let mut data = abi::SyncobjWait {
             handles: ptr::from_ref(&syncobj.0) as u64,
-            timeout_nsec: i64::try_from(until.as_nanos()).unwrap_or(i64::MAX),
+            timeout_nsec: until(limit),
             count_handles: 1,
             flags: abi::WAIT_FOR_SUBMIT,
             ..abi::SyncobjWait::default()
         };
         // SAFETY: the one handle outlives the call, and the kernel only reads it.
-        match unsafe { self.drm(nr::SYNCOBJ_WAIT, &mut data) } {
-            Ok(()) => Ok(true),
-            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::TIME.raw_os_error()) => Ok(false),
-            Err(e) => Err(e),
-        }
+        in_time(unsafe { self.drm(nr::SYNCOBJ_WAIT, &mut data) })
     }
 
     /// The state of the fence in a syncobj.
@@ -318,7 +328,7 @@ pub struct Channel {
 
 /// A syncobj.
 #[derive(Debug)]
-pub struct Syncobj(u32);
+pub struct Syncobj(pub(super) u32);
 
 impl Syncobj {
     /// The kernel's name for it.
@@ -340,8 +350,10 @@ pub enum FenceStatus {
 
 /// A buffer object, mapped by the CPU and at one GPU address.
 pub struct Bo {
-    pub(super) handle: u32,
-    size: u64,
+    /// The client's name for it.
+    pub handle: u32,
+    /// Bytes.
+    pub size: u64,
     /// Its GPU address.
     pub va: u64,
     map: *mut u8,

@@ -9,5 +9,7 @@ pub mod calls;
 mod client;
 pub mod prime;
 pub mod push;
+mod submit;
 
 pub use client::{Bo, Channel, Client, Engine, FenceStatus, Syncobj, is_dead};
+pub use submit::Wait;

@@ -11,6 +11,9 @@ const LAUNCH_COPY: u32 = 0x186;
 /// Acquire a 32-bit semaphore until it equals the payload, giving up the timeslice.
 const SEM_ACQUIRE: u32 = 1 << 12;
 
+/// Release a 32-bit semaphore.
+const SEM_RELEASE: u32 = 1 | 1 << 20;
+
 /// A pushbuffer under construction.
 #[derive(Debug, Default, Clone)]
 pub struct Pushbuf(Vec<u32>);
@@ -40,6 +43,11 @@ impl Pushbuf {
     /// A wait, by the host, until the word at `va` is `value`.
     pub fn acquire(self, va: u64, value: u32) -> Self {
         self.methods(0, 0x5c, &[va as u32, (va >> 32) as u32, value, 0, SEM_ACQUIRE])
+    }
+
+    /// A store, by the host, of a word at `va` once what came before is done.
+    pub fn release(self, va: u64, value: u32) -> Self {
+        self.methods(0, 0x5c, &[va as u32, (va >> 32) as u32, value, 0, SEM_RELEASE])
     }
 
     /// Its words.
