@@ -70,6 +70,10 @@ impl Gpu {
             buf.fill(0xff);
         } else {
             self.read_registers(off, buf);
+            let word = if buf.len() == 4 { self.hw.env.faults.register(off) } else { None };
+            if let Some(word) = word {
+                buf.copy_from_slice(&word.to_le_bytes());
+            }
         }
         self.trace(Kind::RegRead, off, buf);
     }

@@ -118,6 +118,19 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u64,
     },
+    /// A register of BAR0 reads as a value of the script's.
+    Register {
+        /// Its offset, a multiple of four.
+        offset: u64,
+        /// What a read of its four bytes gives.
+        value: u32,
+        /// Fires on this read.
+        #[serde(default = "one")]
+        nth: u64,
+        /// Fires this often.
+        #[serde(default = "forever")]
+        count: u64,
+    },
     /// The card is pulled out.
     Unplug {
         /// Not before this many milliseconds after power-on.
@@ -278,6 +291,16 @@ impl FaultPlan {
         .is_some()
     }
 
+    /// What a read of this register gives instead of what is in it.
+    pub fn register(&mut self, at: u64) -> Option<u32> {
+        self.hit(|f| match *f {
+            Fault::Register { offset, value, nth, count } if offset == at => {
+                Some((value, nth, count))
+            }
+            _ => None,
+        })
+    }
+
     /// Whether the card is pulled out now.
     pub fn unplug(&mut self, now_ns: u64) -> bool {
         self.hit(|f| match *f {
@@ -303,7 +326,7 @@ mod tests {
     #[test]
     fn each_kind_fires_when_it_should() {
         type Ask = fn(&mut FaultPlan) -> bool;
-        let cases: [(&str, Ask, [u8; 6]); 11] = [
+        let cases: [(&str, Ask, [u8; 6]); 13] = [
             ("kind='drop-msi'", |p| p.drop_msi(), [1, 0, 0, 0, 0, 0]),
             ("kind='drop-msi'\nnth=2\ncount=3", |p| p.drop_msi(), [0, 1, 1, 1, 0, 0]),
             ("kind='drop-msi'\nnth=0", |p| p.drop_msi(), [1, 0, 0, 0, 0, 0]),
@@ -312,6 +335,12 @@ mod tests {
             ("kind='boot'\nstage='fwsec'", |p| p.boot(Stage::Gfw), [0; 6]),
             ("kind='mmu-fault'\nva=0x1000\nnth=2", |p| p.mmu(0x1fff), [0, 1, 0, 0, 0, 0]),
             ("kind='mmu-fault'\nva=0x1000", |p| p.mmu(0x2000), [0; 6]),
+            (
+                "kind='register'\noffset=4\nvalue=7\nnth=2\ncount=3",
+                |p| p.register(4) == Some(7),
+                [0, 1, 1, 1, 0, 0],
+            ),
+            ("kind='register'\noffset=4\nvalue=7", |p| p.register(8).is_some(), [0; 6]),
             (
                 "kind='rpc'\nfunction=76\nselector=5\naction='swallow'",
                 |p| p.rpc(76, 6).is_some() || p.rpc(76, 5).is_some(),
