@@ -5,10 +5,14 @@
 # and a build directory; finished kernels by key.
 #
 # Inside the tools root the grafted copy is always /work/src and a build /work/build-FLAVOUR, so
-# that builds stay incremental and their results do not depend on where the cache is.
+# that builds stay incremental and their results do not depend on where the cache is. The builtin
+# flavour differs from release in one driver: it starts as a copy of that build, at the same path.
 
 # kernel_work FLAVOUR: the directory that holds src/ and build-FLAVOUR/.
 kernel_work() { echo "$CACHE/kernel/work/$1"; }
+
+# kernel_build FLAVOUR: the build directory's name there.
+kernel_build() { if [[ $1 == builtin ]]; then echo build-release; else echo "build-$1"; fi; }
 
 # kernel_fragments FLAVOUR: the configuration's parts, later ones win.
 kernel_fragments() {
@@ -42,6 +46,7 @@ setup_kernel() {
 build_kernel() {
 	local flavour=$1
 	[[ ! -e $KERNEL_OUT/kernel ]] || return 0
+	[[ $flavour != builtin ]] || seed_builtin
 	graft_kernel "$flavour"
 	if only_driver_changed "$flavour"; then
 		step "driver build ($flavour)" rebuild_driver "$flavour"
@@ -57,22 +62,39 @@ build_kernel() {
 # only_driver_changed FLAVOUR: the last finished kernel differs in the driver's Rust files only.
 only_driver_changed() {
 	local base='' last=''
-	[[ -e $(kernel_work "$1")/published ]] || return 1
+	[[ $1 != builtin && -e $(kernel_work "$1")/published ]] || return 1
 	{ read -r base && read -r last; } <"$(kernel_work "$1")/published" || return 1
 	[[ -e $last/kernel && $base == "$(kernel_key "$1" --base-key)" ]]
+}
+
+# seed_builtin: the release kernel's copy and build, made if need be; later builds go on from there.
+seed_builtin() {
+	[[ ! -e $(kernel_work builtin)/version ]] || return 0
+	# In a process of its own: KERNEL_OUT there is the release kernel's.
+	(setup_kernel release)
+	with_lock kernel-release step "kernel copy (builtin)" copy_release
+}
+
+copy_release() {
+	local from to
+	from=$(kernel_work release) to=$(kernel_work builtin)
+	rm -rf "$to" && mkdir -p "$to"
+	cp -al "$from/src" "$to/src"
+	cp -a "$from/build-release" "$to/build-release"
+	cp "$from/version" "$to/version"
 }
 
 # The short way: the driver's module alone, in a copy of the last finished kernel.
 rebuild_driver() {
 	local work last tmp=$KERNEL_OUT.tmp dir=drivers/gpu/drm/ghostnv module file
 	work=$(kernel_work "$1") last=$(tail -n 1 "$(kernel_work "$1")/published")
-	in_kernel_tree "$1" make "O=/work/build-$1" LLVM=-19 "-j$JOBS" $dir/ghostnv.ko
+	in_kernel_tree "$1" make "O=/work/$(kernel_build "$1")" LLVM=-19 "-j$JOBS" $dir/ghostnv.ko
 	rm -rf "$tmp" && cp -al "$last" "$tmp"
 	module=$(find "$tmp/modules" -path "*/$dir/ghostnv.ko")
 	[[ -n $module ]] || { echo "$last holds no ghostnv.ko" && return 1; }
 	rm "$module" "$tmp"/modules/*/modules.*
 	mkdir -p "$work/depmod/lib"
-	cp "$work/build-$1/$dir/ghostnv.ko" "$work/depmod/"
+	cp "$work/$(kernel_build "$1")/$dir/ghostnv.ko" "$work/depmod/"
 	in_kernel_tree "$1" llvm-strip-19 --strip-debug /work/depmod/ghostnv.ko
 	cp "$work/depmod/ghostnv.ko" "$module"
 	for file in order builtin builtin.modinfo; do
@@ -132,28 +154,30 @@ in_kernel_tree() {
 
 # Configuring takes seconds, so only a changed fragment or Kconfig file does it.
 configure_kernel() {
-	local flavour=$1 work build key
-	work=$(kernel_work "$flavour") build=$work/build-$flavour
+	local flavour=$1 work name build key
+	work=$(kernel_work "$flavour") name=$(kernel_build "$flavour")
+	build=$work/$name
 	mkdir -p "$build"
 	kernel_fragments "$flavour" >"$build.fragment"
 	key=$({ cat "$build.fragment" && find "$work/src/drivers/gpu/drm/ghostnv" -name Kconfig -exec cat {} + &&
 		cat "$REPO"/patches/*.patch; } | hash_of)
 	[[ ! -e $build/.config || ! -e $build/.ghostnv || $(<"$build/.ghostnv") != "$key" ]] || return 0
-	in_kernel_tree "$flavour" make "O=/work/build-$flavour" LLVM=-19 "KCONFIG_ALLCONFIG=/work/build-$flavour.fragment" allnoconfig
+	in_kernel_tree "$flavour" make "O=/work/$name" LLVM=-19 "KCONFIG_ALLCONFIG=/work/$name.fragment" allnoconfig
 	grep -q '^CONFIG_RUST=y' "$build/.config" || { echo "the configuration lost CONFIG_RUST" && return 1; }
 	echo "$key" >"$build/.ghostnv"
 }
 
 make_kernel() {
-	in_kernel_tree "$1" make "O=/work/build-$1" LLVM=-19 "-j$JOBS" vmlinux modules
+	in_kernel_tree "$1" make "O=/work/$(kernel_build "$1")" LLVM=-19 "-j$JOBS" vmlinux modules
 }
 
 # Modules with their index, the kernel and its configuration, complete or not there at all.
 publish_kernel() {
-	local build tmp=$KERNEL_OUT.tmp
-	build=$(kernel_work "$1")/build-$1
+	local name build tmp=$KERNEL_OUT.tmp
+	name=$(kernel_build "$1")
+	build=$(kernel_work "$1")/$name
 	rm -rf "$tmp" "$build/install" && mkdir -p "$tmp"
-	in_kernel_tree "$1" make "O=/work/build-$1" LLVM=-19 "INSTALL_MOD_PATH=/work/build-$1/install" INSTALL_MOD_STRIP=1 modules_install
+	in_kernel_tree "$1" make "O=/work/$name" LLVM=-19 "INSTALL_MOD_PATH=/work/$name/install" INSTALL_MOD_STRIP=1 modules_install
 	mv "$build/install/lib/modules" "$tmp/modules"
 	rm -f "$tmp"/modules/*/{build,source}
 	cp "$build/vmlinux" "$tmp/kernel"

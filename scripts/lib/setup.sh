@@ -24,6 +24,7 @@ setup_for_vm() {
 		setup_nova_firmware
 	fi
 	setup_initrd
+	[[ $flavour != builtin ]] || setup_firmware_initrd
 }
 
 # run_tool PROGRAM ARGS…: a program built in, or of, the tools root, run on the host through that
@@ -53,4 +54,29 @@ write_initrd() {
 	(cd "$work/root" && find . | "$work/root/bin/busybox" cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initrd"
 	mv "$work/initrd" "$INITRD"
 	rm -rf "$work"
+}
+
+# setup_firmware_initrd: INITRD also holds the firmware, for a driver that probes before there is a
+# root. The kernel unpacks one archive after the other.
+setup_firmware_initrd() {
+	local base=$INITRD
+	INITRD=$CACHE/kernel/initrd-firmware-$({ echo "${base##*/} ${GUEST_ROOT##*/}" && declare -f write_firmware_initrd; } | hash_of)
+	[[ -e $INITRD ]] || with_lock initrd build_firmware_initrd "$base"
+}
+
+build_firmware_initrd() {
+	[[ -e $INITRD ]] || step "guest initramfs with firmware" write_firmware_initrd "$1"
+}
+
+write_firmware_initrd() {
+	(cd "$GUEST_ROOT/usr" && {
+		find lib -maxdepth 1 -name lib
+		find lib -maxdepth 2 -path lib/firmware
+		find lib/firmware/nvidia -type d
+		find lib/firmware/nvidia -name '*570.144*' -o -name 'bootloader-535*'
+	} | "$TOOLS_ROOT/usr/bin/busybox" cpio -o -H newc 2>/dev/null) >"$INITRD.more"
+	# This one first, as its length is what the next one's place must be a multiple of.
+	cat "$INITRD.more" "$1" >"$INITRD.tmp"
+	rm "$INITRD.more"
+	mv "$INITRD.tmp" "$INITRD"
 }
