@@ -83,7 +83,7 @@ impl Slot {
 /// };
 ///
 /// /// Registration data.
-/// struct Data<V> {
+/// struct Data<V: Send + Sync> {
 ///     clients: FileTable<V>,
 /// }
 ///
