@@ -187,7 +187,7 @@ impl Bo {
             if request.system && size > BY_CPU {
                 return system();
             }
-            core.mem.zero(&piece);
+            core.mem.zero(&piece)?;
         }
         Ok(Backing::Vram(piece))
     }

@@ -18,7 +18,10 @@ use kernel::{
     io::Io,
     pci,
     prelude::*,
-    sizes::SZ_4K,
+    sizes::{
+        SZ_4K,
+        SZ_64K, //
+    },
     sync::Arc, //
 };
 
@@ -158,16 +161,30 @@ impl<'bound> Memory<'bound> {
     /// Takes a piece of video memory and zeroes it; see [`Vram::alloc`] and [`Bar2::zero`].
     pub(crate) fn zeroed(&self, size: u64, align: u64, shape: Shape) -> Result<Piece> {
         let piece = self.vram.alloc(size, align, shape)?;
-        self.zero(&piece);
+        self.zero(&piece)?;
         Ok(piece)
     }
 
-    /// Zeroes a piece of video memory by the CPU; see [`Bar2::zero`].
-    pub(crate) fn zero(&self, piece: &Piece) {
+    /// Zeroes a piece of video memory by the CPU; see [`Bar2::zero`]. Others use the windows
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `ERESTARTSYS` if the process gets a signal: it may take long.
+    pub(crate) fn zero(&self, piece: &Piece) -> Result {
+        const PART: usize = SZ_64K;
+
         for extent in piece.extents() {
-            self.bar2.zero(extent.address, extent.len);
+            for start in (extent.address..extent.end()).step_by(PART) {
+                let len = (extent.end() - start).min(PART as u64);
+                self.bar2.zero(start, len);
+                if start + len < extent.end() && current!().signal_pending() {
+                    return Err(ERESTARTSYS);
+                }
+            }
         }
         self.bar2.flush();
+        Ok(())
     }
 
     /// Makes changes of page tables take effect; see [`commit`].

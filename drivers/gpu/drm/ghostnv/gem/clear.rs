@@ -6,6 +6,10 @@
 //! memory is mapped once and for all: hundreds of gigabytes a second and an interrupt, instead of a
 //! write over the bus for every eight bytes. Whoever wants the memory waits meanwhile.
 //!
+//! The engine is shared with clients, which can keep it busy until a job of the kernel's is late,
+//! and then the channel is stopped like any other. So jobs are small, and the next one gets a new
+//! channel.
+//!
 //! Facts: `clc7b5.h` and its predecessors in open-gpu-doc.
 
 use kernel::{
@@ -14,6 +18,7 @@ use kernel::{
     io::io_write,
     new_mutex,
     prelude::*,
+    sizes::SZ_64M,
     str::CString,
     sync::{
         aref::ARef,
@@ -42,6 +47,7 @@ use crate::{
         Attr,
         Run, //
     },
+    rm::engines::Engine,
     vm::{
         KernelMapping,
         Space, //
@@ -79,8 +85,8 @@ const WORDS_EACH: usize = 8;
 const BUFFER: usize = 512;
 /// Runs of memory that fit it.
 const RUNS: usize = (2 * BUFFER - WORDS_ONCE) / WORDS_EACH;
-/// The longest run: lengths are counted in 32 bits, of elements of four bytes.
-const RUN_MAX: u64 = 4 << 30;
+/// Bytes that one job zeroes at most: a millisecond, a tenth of a second on an emulated GPU.
+const JOB_MAX: u64 = SZ_64M as u64;
 
 /// Header of `count` data words for consecutive methods from `method` on.
 const fn incrementing(method: u32, count: u32) -> u32 {
@@ -121,7 +127,7 @@ impl Commands {
         Ok(())
     }
 
-    /// Zeroes `len` bytes at `va`, at most [`RUN_MAX`]; a multiple of four.
+    /// Zeroes `len` bytes at `va`, a multiple of four and at most 16 GiB.
     fn zero(&mut self, va: u64, len: u64) -> Result {
         self.add(&[
             incrementing(method::OFFSET_OUT_UPPER, 2),
@@ -137,19 +143,36 @@ impl Commands {
     }
 }
 
+/// What a job needs.
+struct State<'a> {
+    channel: Channel<'a>,
+    /// The commands; held until the engine has done them.
+    buffer: Coherent<[u64; BUFFER]>,
+}
+
 /// A copy engine that zeroes video memory.
 #[pin_data]
 pub(crate) struct Cleaner<'a> {
     /// Dropped first: it stops.
-    channel: Channel<'a>,
+    #[pin]
+    state: Mutex<State<'a>>,
     /// Video memory from address zero on.
     vram: KernelMapping<'a>,
     /// Where the engine finds the commands.
     commands_at: KernelMapping<'a>,
+    space: Arc<Space<'a>>,
     class: u32,
-    /// The commands; held until the engine has done them.
-    #[pin]
-    buffer: Mutex<Coherent<[u64; BUFFER]>>,
+    engine: Engine,
+    core: Arc<Core<'a>>,
+}
+
+fn channel<'a>(
+    core: &Arc<Core<'a>>,
+    space: &Arc<Space<'a>>,
+    engine: &Engine,
+) -> Result<Channel<'a>> {
+    let owner = CString::try_from_fmt(fmt!("the kernel"))?;
+    Channel::new(core.clone(), space.clone(), engine, owner)
 }
 
 impl<'a> Cleaner<'a> {
@@ -179,16 +202,20 @@ impl<'a> Cleaner<'a> {
             ..Attr::linear(Aperture::Coherent)
         };
         let commands_at = space.map_kernel(&[commands], attr)?;
-        let owner = CString::try_from_fmt(fmt!("the kernel"))?;
-        let channel = Channel::new(core.clone(), space, &engine, owner)?;
+        let state = State {
+            channel: channel(core, &space, &engine)?,
+            buffer,
+        };
 
         KBox::try_pin_init(
             try_pin_init!(Self {
-                channel,
+                state <- new_mutex!(state, "Cleaner::state"),
                 vram,
                 commands_at,
+                space,
                 class: core.hw().chip.classes.copy,
-                buffer <- new_mutex!(buffer, "Cleaner::buffer"),
+                engine,
+                core: core.clone(),
             }),
             GFP_KERNEL,
         )
@@ -198,30 +225,37 @@ impl<'a> Cleaner<'a> {
     ///
     /// # Errors
     ///
-    /// `ENODEV` or `EIO` if the engine has failed; some of the memory is as it was then.
+    /// `EIO`, `ETIME` or `ENODEV` if the engine has failed, or what there is against a new channel;
+    /// some of the memory is as it was then.
     pub(crate) fn zero(&self, piece: &Piece) -> Result {
         let mut commands = Commands::new(self.class)?;
-        let mut runs = 0;
+        let (mut runs, mut bytes) = (0, 0);
 
         for Extent { address, len } in piece.extents() {
             let mut done = 0;
             while done < len {
-                let part = (len - done).min(RUN_MAX);
-                if runs == RUNS {
+                if runs == RUNS || bytes == JOB_MAX {
                     self.run(&commands)?;
                     commands = Commands::new(self.class)?;
-                    runs = 0;
+                    (runs, bytes) = (0, 0);
                 }
+                let part = (len - done).min(JOB_MAX - bytes);
                 commands.zero(self.vram.address() + address + done, part)?;
                 runs += 1;
+                bytes += part;
                 done += part;
             }
         }
         self.run(&commands)
     }
 
+    /// Runs one job.
     fn run(&self, commands: &Commands) -> Result {
-        let buffer = self.buffer.lock();
+        let mut state = self.state.lock();
+        if state.channel.is_dead() {
+            state.channel = channel(&self.core, &self.space, &self.engine)?;
+        }
+        let State { channel, buffer } = &*state;
         let words = commands.words.get(..commands.len).ok_or(EINVAL)?;
 
         for (i, pair) in words.chunks(2).enumerate() {
@@ -237,8 +271,8 @@ impl<'a> Cleaner<'a> {
         dma_mb(Write);
         let bytes = u32::try_from(commands.len * 4)?;
         let entry = Entry::segment(self.commands_at.address(), bytes, false)?;
-        let prepared = self.channel.prepare(KVec::new())?;
-        let mut job = self.channel.begin(1)?;
+        let prepared = channel.prepare(KVec::new())?;
+        let mut job = channel.begin(1)?;
         let mut fence: Option<ARef<Fence>> = None;
 
         job.push(entry)?;
@@ -278,7 +312,7 @@ mod tests {
         );
         assert_eq!(commands.len, WORDS_ONCE + RUNS * WORDS_EACH);
         assert!(commands.zero(0, 4).is_err());
-        assert!(Commands::new(0)?.zero(0, RUN_MAX).is_ok());
+        assert!(Commands::new(0)?.zero(0, JOB_MAX).is_ok());
         Ok(())
     }
 }
