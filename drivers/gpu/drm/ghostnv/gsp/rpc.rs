@@ -42,7 +42,8 @@ use crate::{
 use super::{
     abi::{
         function,
-        RcTriggered, //
+        RcTriggered,
+        MESSAGE_SIZE_MAX, //
     },
     doorbell,
     events::{
@@ -98,7 +99,9 @@ struct Inner {
     rings: Rings<SharedMemory>,
     /// Calls made so far.
     calls: u32,
-    /// Buffers, kept so that a call allocates nothing.
+    /// Buffers, kept so that a call allocates nothing between its request and the end of its reply:
+    /// what the firmware did would be unknown if that failed. Those of messages are as large as
+    /// those can be.
     request: KVVec<u8>,
     outgoing: KVVec<u8>,
     incoming: KVVec<u8>,
@@ -146,10 +149,10 @@ impl<'bound> Link<'bound> {
         let inner = Inner {
             rings: Rings::new(SharedMemory::new(dev)?)?,
             calls: 0,
-            request: KVVec::new(),
-            outgoing: KVVec::new(),
-            incoming: KVVec::new(),
-            reply: KVVec::new(),
+            request: KVVec::with_capacity(MESSAGE_SIZE_MAX, GFP_KERNEL)?,
+            outgoing: KVVec::with_capacity(MESSAGE_SIZE_MAX, GFP_KERNEL)?,
+            incoming: KVVec::with_capacity(MESSAGE_SIZE_MAX, GFP_KERNEL)?,
+            reply: KVVec::with_capacity(MESSAGE_SIZE_MAX, GFP_KERNEL)?,
             open: false,
             dead: false,
         };
@@ -205,9 +208,10 @@ impl<'bound> Link<'bound> {
         let mut inner = self.inner.lock();
         inner.request.clear();
         call.encode(&mut inner.request)?;
+        inner.reply.clear();
+        inner.reply.reserve(C::REPLY_MAX, GFP_KERNEL)?;
         self.post(&mut inner, C::FUNCTION, C::NAME)?;
 
-        inner.reply.clear();
         // Whether all of the reply so far says that more of it follows.
         let mut started = false;
         self.wait(&mut inner, C::NAME, C::DEADLINE, |message, reply| {
