@@ -5,6 +5,10 @@
 //! Pages that need not follow each other, zeroed, with addresses on the bus that are withdrawn when
 //! the driver lets go of the device. The pages stay as long as their owner wants, because user
 //! space may have them mapped. (Small buffers of the kernel's own are `dma::Coherent`.)
+//!
+//! Such pages can neither be swapped out nor moved, and a client may ask for any number of them. So
+//! all clients together get at most half of the system's memory, which is what TTM allows those of
+//! other drivers; the rest of the system does not run out of memory because of them.
 
 use kernel::{
     device::{
@@ -14,6 +18,7 @@ use kernel::{
     dma::DataDirection,
     drm::gem::prime::SharedPages,
     io::PhysAddr,
+    mm::total_pages,
     page::{
         AsPageIter,
         PAGE_SIZE, //
@@ -22,10 +27,49 @@ use kernel::{
     scatterlist::{
         Owned,
         SGTable, //
+    },
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     }, //
 };
 
 use crate::mmu::Run;
+
+/// Pages that all GPUs' objects have, by permission.
+static TAKEN: Pages = Pages(Atomic::new(0));
+
+/// A number of pages that has a limit.
+struct Pages(Atomic<u64>);
+
+impl Pages {
+    /// Takes `count`; `ENOMEM` if there were more than `limit` then.
+    fn take(&'static self, count: u64, limit: u64) -> Result<Permit> {
+        if count > limit {
+            return Err(ENOMEM);
+        }
+        // Too much for a moment may make another fail that would have fitted. The sum does not
+        // overflow: there are not as many tasks.
+        let before = self.0.fetch_add(count, Relaxed);
+        let permit = Permit { pages: self, count };
+        if before > limit - count {
+            return Err(ENOMEM);
+        }
+        Ok(permit)
+    }
+}
+
+/// The permission to have pages of system memory, for as long as it exists.
+struct Permit {
+    pages: &'static Pages,
+    count: u64,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.pages.0.fetch_sub(self.count, Relaxed);
+    }
+}
 
 /// Pages of system memory.
 pub(crate) struct SystemPages {
@@ -33,6 +77,8 @@ pub(crate) struct SystemPages {
     pages: KVVec<PhysAddr>,
     /// For the GPU; owns the pages.
     table: Pin<KBox<SGTable<Owned<VVec<u8>>>>>,
+    /// Given back after the pages.
+    _permit: Permit,
 }
 
 /// The runs of a table that is mapped for the GPU. Neighbours are merged.
@@ -59,13 +105,21 @@ pub(crate) fn runs_of(table: &SGTable) -> Result<KVVec<Run>> {
 }
 
 impl SystemPages {
-    /// Allocates `size` bytes, which are whole pages and not zero.
+    /// Allocates `size` bytes, which are whole pages and not zero. They are charged to the control
+    /// group of the caller.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if there is no memory, or if all objects together would have more than half of it.
     pub(crate) fn new(dev: &Device<Bound>, size: usize) -> Result<Self> {
         if size == 0 || size % PAGE_SIZE != 0 {
             return Err(EINVAL);
         }
-        // A client may ask for more than there is, which is nobody else's concern.
-        let flags = GFP_KERNEL | __GFP_NOWARN;
+        let count = u64::try_from(size / PAGE_SIZE)?;
+        let permit = TAKEN.take(count, u64::try_from(total_pages() / 2)?)?;
+        // A client may ask for more than there is, which is nobody else's concern: neither the
+        // log's, nor that of whom the OOM killer would choose.
+        let flags = GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
         let mut memory: VVec<u8> = VVec::zeroed(size, flags)?;
         let mut pages = KVVec::with_capacity(size / PAGE_SIZE, flags)?;
         for page in memory.page_iter() {
@@ -76,6 +130,7 @@ impl SystemPages {
         Ok(Self {
             pages,
             table: KBox::pin_init(table, GFP_KERNEL)?,
+            _permit: permit,
         })
     }
 
@@ -100,5 +155,29 @@ impl SystemPages {
             .count();
 
         Some((first, count))
+    }
+}
+
+#[kunit_tests(ghostnv_sysmem)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_limit() -> Result {
+        static PAGES: Pages = Pages(Atomic::new(0));
+
+        let some = PAGES.take(60, 100)?;
+        for count in [41, 100, 101, u64::MAX] {
+            assert_eq!(PAGES.take(count, 100).err(), Some(ENOMEM));
+        }
+        let rest = PAGES.take(40, 100)?;
+        assert!(PAGES.take(1, 100).is_err());
+        // The limit may sink when memory is taken out of the machine.
+        assert!(PAGES.take(1, 50).is_err());
+        drop(some);
+        assert!(PAGES.take(60, 100).is_ok());
+        drop(rest);
+        assert_eq!(PAGES.0.load(Relaxed), 0);
+        Ok(())
     }
 }
