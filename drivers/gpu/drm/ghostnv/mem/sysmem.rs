@@ -158,6 +158,7 @@ impl SystemPages {
     }
 }
 
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_sysmem)]
 mod tests {
     use super::*;

@@ -8,15 +8,18 @@
 //!
 //! `gpu-bench` measures, on any driver of that uAPI.
 //!
-//! `unsafe` stays in [`vk`] and [`uapi`], the two modules that talk to foreign code, and in the one
-//! instruction of [`meter`]; what is built on them is safe Rust.
+//! `unsafe` stays in [`vk`] and [`uapi`], the two modules that talk to foreign code, in [`random`]
+//! and [`starve`], which call with arguments of their own, and in the one instruction of [`meter`];
+//! what is built on them is safe Rust.
 
 pub mod bench;
 pub mod hostile;
 pub mod meter;
 pub mod prng;
 pub mod process;
+pub mod random;
 pub mod semantics;
+pub mod starve;
 pub mod transfer;
 pub mod uapi;
 pub mod vk;

@@ -188,7 +188,12 @@ mod tests {
 
     #[test]
     fn our_tables_are_sound() {
-        let tables = [include_str!("../peers.toml"), include_str!("../faults.toml")];
+        let tables = [
+            include_str!("../peers.toml"),
+            include_str!("../faults.toml"),
+            include_str!("../debug.toml"),
+            include_str!("../soak-debug.toml"),
+        ];
         let cases = tables.iter().flat_map(|t| Table::parse(t).unwrap().cases());
         let cases: Vec<Case> = cases.collect();
         let drivers = ["nouveau", "nova-core", "ghostnv", "none"];

@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use ghostnv_clients::hostile::bystander::{self, Bystander};
 use ghostnv_clients::hostile::{self, Options, SCENARIOS};
+use ghostnv_clients::random;
 use ghostnv_clients::uapi::{self, Client};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,6 +53,12 @@ struct Args {
     /// A job must end within this many seconds.
     #[arg(long, default_value_t = 20)]
     limit: u64,
+    /// Instead of scenarios, call at random for this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    random: Option<u64>,
+    /// Threads that call at random.
+    #[arg(long, default_value_t = 4)]
+    threads: u64,
     /// Print the names of the scenarios.
     #[arg(long)]
     list: bool,
@@ -85,6 +92,9 @@ fn run(args: &Args) -> anyhow::Result<u64> {
         return Ok(0);
     }
     describe(&device)?;
+    if let Some(seconds) = args.random {
+        return at_random(args, device, seconds, limit).map(|()| 0);
+    }
     let (mut passed, mut failed) = (0u64, 0u64);
     for round in 0..args.repeat {
         let options =
@@ -110,6 +120,20 @@ fn run(args: &Args) -> anyhow::Result<u64> {
     }
     println!("gpu-hostile: {passed} scenarios passed, {failed} failed, seed {}", args.seed);
     Ok(failed)
+}
+
+fn at_random(args: &Args, device: PathBuf, seconds: u64, limit: Duration) -> anyhow::Result<()> {
+    println!("gpu-hostile: {seconds} s at random, seed {}", args.seed);
+    let mut bystander = start_bystander(&device, "copy", args.limit)?;
+    bystander.advance(1, limit).context("a bystander before anything hostile")?;
+    let (seed, time) = (args.seed, Duration::from_secs(seconds));
+    let options = random::Options { device, seed, time, threads: args.threads, limit };
+    for line in random::run(&options, &mut bystander)? {
+        println!("gpu-hostile: {line}");
+    }
+    bystander.finish()?;
+    println!("gpu-hostile: ok: {seconds} s at random, seed {seed}");
+    Ok(())
 }
 
 fn start_bystander(device: &Path, engine: &str, limit: u64) -> anyhow::Result<Bystander> {

@@ -134,6 +134,19 @@ impl Client {
         Ok(data.value)
     }
 
+    /// Has `count` channels of each engine at a time, and frees them. A driver may keep some of
+    /// their memory for those that come next.
+    pub fn warm_up(&self, count: usize) -> anyhow::Result<()> {
+        for engine in [Engine::Copy, Engine::Graphics] {
+            let channels: Vec<Channel> =
+                (0..count).map(|_| self.channel(engine)).collect::<anyhow::Result<_>>()?;
+            for channel in &channels {
+                self.free(channel)?;
+            }
+        }
+        Ok(())
+    }
+
     /// CHANNEL_ALLOC, and a copy object on the channel.
     pub fn channel(&self, engine: Engine) -> anyhow::Result<Channel> {
         let mut data = abi::ChannelAlloc {

@@ -9,6 +9,7 @@ pub mod calls;
 mod client;
 pub mod prime;
 pub mod push;
+pub mod raw;
 mod submit;
 
 pub use client::{Bo, Channel, Client, Engine, FenceStatus, Syncobj, is_dead};
