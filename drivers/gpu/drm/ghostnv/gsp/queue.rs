@@ -217,7 +217,7 @@ impl<M: QueueMemory> Rings<M> {
         dma_mb(Read);
 
         out.clear();
-        out.resize(GSP_PAGE_SIZE, 0, GFP_KERNEL)?;
+        wire::append_zeros(out, GSP_PAGE_SIZE)?;
         self.read_element(self.read, out)?;
         let count = match wire::announced_elements(out) {
             Ok(count) if count <= available => count,
@@ -226,7 +226,7 @@ impl<M: QueueMemory> Rings<M> {
         };
         for index in 1..count {
             let start = out.len();
-            out.resize(start + GSP_PAGE_SIZE, 0, GFP_KERNEL)?;
+            wire::append_zeros(out, GSP_PAGE_SIZE)?;
             let tail = out.get_mut(start..).ok_or(EINVAL)?;
             self.read_element((self.read + index) % queue::ELEMENTS, tail)?;
         }
