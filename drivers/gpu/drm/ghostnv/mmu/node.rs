@@ -119,6 +119,22 @@ impl<B> Span<B> {
         self.word == 0 && self.big.is_none() && self.small.is_none()
     }
 
+    /// Whether there may be something in `count` pages from page `from` on.
+    pub(super) fn is_occupied(&self, from: usize, count: usize) -> bool {
+        let to = from.saturating_add(count).min(PAGES);
+        let blocks = from / PER_BLOCK..to.div_ceil(PER_BLOCK);
+        let big = self.big.as_ref();
+        let big = big.and_then(|n| n.body.words.get(blocks.clone()));
+        let small = |n: &KBox<Node<Small, B>>| {
+            let used = |block| n.body.used.get(block).copied().unwrap_or(0);
+            blocks.clone().any(|b| used(b) & mask(b, from, to) != 0)
+        };
+
+        self.word != 0
+            || big.is_some_and(|words| words.iter().any(|&word| word != 0))
+            || self.small.as_ref().is_some_and(small)
+    }
+
     /// The entry of a block in the table of 64 KiB pages, or what it would be.
     pub(super) fn block(&self, block: usize) -> u64 {
         let listed = self.big.as_ref().and_then(|n| n.body.words.get(block));
@@ -143,7 +159,9 @@ impl Small {
     pub(super) fn note(&mut self, from: usize, to: usize, used: bool) -> bool {
         let mut before = false;
 
-        for (block, bits) in self.used.iter_mut().enumerate() {
+        let blocks = from / PER_BLOCK..to.div_ceil(PER_BLOCK).min(BLOCKS);
+        let touched = self.used.get_mut(blocks.clone()).unwrap_or_default();
+        for (block, bits) in blocks.zip(touched) {
             let mask = mask(block, from, to);
             before |= *bits & mask != 0;
             *bits = if used { *bits | mask } else { *bits & !mask };

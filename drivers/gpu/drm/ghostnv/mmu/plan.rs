@@ -143,6 +143,13 @@ pub(super) fn covers(level: Level, start: u64, end: u64) -> bool {
     end - start == 1 << level.shift
 }
 
+/// The one entry of a directory that a range lies below, if it does not cover it.
+pub(super) fn only(level: Level, from: u64, to: u64) -> Option<usize> {
+    let last = to.wrapping_sub(1);
+
+    ((from ^ last) >> level.shift == 0 && !covers(level, from, to)).then(|| level.index(from))
+}
+
 /// Pages of the span that `va` is in, before `va`.
 pub(super) fn page_of(va: u64) -> usize {
     // CAST: Below 512.
@@ -225,6 +232,8 @@ pub(super) struct Count<'r, S> {
     pub(super) source: Source<'r>,
     pub(super) levels: &'static [Level],
     pub(super) sink: S,
+    /// Something may be there now.
+    pub(super) occupied: bool,
 }
 
 /// Who is told of the tables that a change needs, and for which addresses: the index that all of
@@ -291,24 +300,49 @@ impl<S: Sink> Count<'_, S> {
     ) -> Result {
         let level = *self.levels.get(depth).ok_or(EINVAL)?;
 
+        // The most frequent case, quickly.
+        if let Some(index) = only(level, from, to) {
+            return self.entry(
+                node.and_then(|n| n.slots.get(index)),
+                depth,
+                sparse,
+                from,
+                to,
+            );
+        }
         for (index, start, end) in entries(level, from, to) {
+            let slot = node.and_then(|n| n.slots.get(index));
             if covers(level, start, end) && !self.source.is_pages() {
+                self.occupied |= !matches!(slot, Some(Slot::Empty));
                 continue;
             }
-            match node.and_then(|n| n.slots.get(index)) {
-                Some(Slot::Directory(n)) => {
-                    self.directory(Some(&n.body), depth + 1, false, start, end)?
-                }
-                Some(Slot::Last(n)) => self.last(Some(&n.body), 0, start, end)?,
-                missing => {
-                    let sparse = missing.map_or(sparse, |s| matches!(s, Slot::Sparse));
-                    if sparse || !self.source.is_invalid() {
-                        self.missing::<B>(depth + 1, sparse, level, start, end)?;
-                    }
-                }
-            }
+            self.entry(slot, depth, sparse, start, end)?;
         }
         Ok(())
+    }
+
+    /// A range below one entry of a directory at `depth`.
+    fn entry<B>(
+        &mut self,
+        slot: Option<&Slot<B>>,
+        depth: usize,
+        sparse: bool,
+        start: u64,
+        end: u64,
+    ) -> Result {
+        match slot {
+            Some(Slot::Directory(n)) => self.directory(Some(&n.body), depth + 1, false, start, end),
+            Some(Slot::Last(n)) => self.last(Some(&n.body), 0, start, end),
+            missing => {
+                let sparse = missing.map_or(sparse, |s| matches!(s, Slot::Sparse));
+                self.occupied |= sparse;
+                if sparse || !self.source.is_invalid() {
+                    let above = *self.levels.get(depth).ok_or(EINVAL)?;
+                    self.missing::<B>(depth + 1, sparse, above, start, end)?;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// A directory that is not there, at `depth`.
@@ -335,10 +369,12 @@ impl<S: Sink> Count<'_, S> {
 
     fn last<B>(&mut self, node: Option<&Last<B>>, inherited: u64, from: u64, to: u64) -> Result {
         for (index, start, end) in entries(LAST, from, to) {
+            let span = node.and_then(|n| n.spans.get(index));
+            let pages = ((end - start) >> SMALL) as usize;
+            self.occupied |= span.map_or(inherited != 0, |s| s.is_occupied(page_of(start), pages));
             if covers(LAST, start, end) && self.source.fits(start, HUGE) {
                 continue;
             }
-            let span = node.and_then(|n| n.spans.get(index));
             let plan = Plan::new(&mut self.source, span, inherited, start, end);
             if plan.needs_big {
                 self.sink.big(start >> HUGE)?;

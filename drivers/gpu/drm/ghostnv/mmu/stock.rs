@@ -10,6 +10,7 @@ use kernel::prelude::*;
 use super::{
     node::{
         Big,
+        Changes,
         Directory,
         Last,
         Node,
@@ -48,6 +49,27 @@ impl<T, B> Chain<T, B> {
         Some(node)
     }
 
+    /// Takes tables over that are as new, until there are `most`; frees those before that are not.
+    fn keep(&mut self, from: &mut Self, most: usize) {
+        while self.len < most {
+            match from.pop() {
+                Some(node) if node.zeroed => self.push(node),
+                Some(_) => (),
+                None => return,
+            }
+        }
+    }
+
+    /// Takes tables over until there are `count`, or no more.
+    fn draw(&mut self, from: &mut Self, count: usize) {
+        while self.len < count {
+            match from.pop() {
+                Some(node) => self.push(node),
+                None => return,
+            }
+        }
+    }
+
     /// Frees all tables.
     pub(super) fn release(&mut self, memory: &impl TableMemory<Table = B>) {
         while let Some(node) = self.pop() {
@@ -76,6 +98,14 @@ pub(crate) struct Need {
 }
 
 impl Need {
+    /// A few tables of each kind, rather of the small ones.
+    pub(crate) const A_FEW: Self = Self {
+        directories: 2,
+        lasts: 2,
+        bigs: 16,
+        smalls: 16,
+    };
+
     /// The need of two changes, one after the other.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
@@ -92,6 +122,60 @@ impl Need {
             && self.lasts <= other.lasts
             && self.bigs <= other.bigs
             && self.smalls <= other.smalls
+    }
+}
+
+/// The need of changes that follow each other in the order of addresses, none of which overlaps
+/// another: a table that several of them need is counted once.
+#[derive(Default)]
+pub(crate) struct Running {
+    need: Need,
+    /// By kind, the first address of the last table that was counted, without the bits it is for.
+    last: [Option<u64>; KINDS],
+}
+
+impl Running {
+    /// Whether a table is another one than the last of its kind.
+    fn is_new(&mut self, kind: u64, index: u64) -> bool {
+        // CAST: A few.
+        let last = self.last.get_mut(kind as usize);
+        last.is_none_or(|last| last.replace(index) != Some(index))
+    }
+
+    /// The need of all.
+    pub(crate) fn need(self) -> Need {
+        self.need
+    }
+}
+
+impl Sink for Running {
+    fn directory(&mut self, depth: usize, index: u64) -> Result {
+        // CAST: A few.
+        if self.is_new(depth as u64, index) {
+            self.need.directories += 1;
+        }
+        Ok(())
+    }
+
+    fn last(&mut self, index: u64) -> Result {
+        if self.is_new(LAST, index) {
+            self.need.lasts += 1;
+        }
+        Ok(())
+    }
+
+    fn big(&mut self, index: u64) -> Result {
+        if self.is_new(BIG, index) {
+            self.need.bigs += 1;
+        }
+        Ok(())
+    }
+
+    fn small(&mut self, index: u64) -> Result {
+        if self.is_new(SMALL, index) {
+            self.need.smalls += 1;
+        }
+        Ok(())
     }
 }
 
@@ -259,6 +343,34 @@ impl<B> Stock<B> {
                 .push(Node::new(memory, TableSize::Page, Small::default())?);
         }
         Ok(())
+    }
+
+    /// Takes over from `spare` what there is of `need`.
+    pub(crate) fn draw(&mut self, spare: &mut Self, need: Need) {
+        self.directories
+            .draw(&mut spare.directories, need.directories);
+        self.lasts.draw(&mut spare.lasts, need.lasts);
+        self.bigs.draw(&mut spare.bigs, need.bigs);
+        self.smalls.draw(&mut spare.smalls, need.smalls);
+    }
+
+    /// Takes over from what is left of another stock, up to `most`.
+    pub(crate) fn keep(&mut self, rest: &mut Self, most: Need) {
+        self.directories
+            .keep(&mut rest.directories, most.directories);
+        self.lasts.keep(&mut rest.lasts, most.lasts);
+        self.bigs.keep(&mut rest.bigs, most.bigs);
+        self.smalls.keep(&mut rest.smalls, most.smalls);
+    }
+
+    /// Takes over tables that changes took out and that are as new, up to `most`. The hardware has
+    /// forgotten them.
+    pub(crate) fn keep_changes(&mut self, changes: &mut Changes<B>, most: Need) {
+        self.directories
+            .keep(&mut changes.directories, most.directories);
+        self.lasts.keep(&mut changes.lasts, most.lasts);
+        self.bigs.keep(&mut changes.bigs, most.bigs);
+        self.smalls.keep(&mut changes.smalls, most.smalls);
     }
 
     /// Frees what is left, as tables that need no zeroing.

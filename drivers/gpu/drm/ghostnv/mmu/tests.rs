@@ -26,7 +26,9 @@ mod cases {
         Changes,
         Format,
         Gp100,
+        Need,
         Run,
+        Running,
         Stock,
         TableMemory,
         TableSize,
@@ -238,6 +240,39 @@ mod cases {
             Ok(invalidate)
         }
 
+        /// Makes changes that follow each other, with no more tables than they say they need
+        /// together. Says of each whether something might have been there.
+        fn set_in_order(
+            &mut self,
+            spare: &mut Stock<Handle>,
+            steps: &[(u64, u64, What<'_>)],
+        ) -> Result<KVec<bool>> {
+            let (mut stock, mut changes) = (Stock::empty(), Changes::new());
+            let (mut running, mut occupied) = (Running::default(), KVec::new());
+            for &(va, len, what) in steps {
+                let there = self.tree.need_in_order(va, len, what, &mut running)?;
+                occupied.push(there, GFP_KERNEL)?;
+            }
+            let need = running.need();
+            stock.draw(spare, need);
+            stock.fill(FORMAT, &self.memory, need)?;
+            for &(va, len, what) in steps {
+                self.tree
+                    .set(&self.memory, va, len, what, &mut stock, &mut changes)?;
+            }
+            for &(va, len, _) in steps {
+                self.tree.sweep(&self.memory, va, len, &mut changes);
+            }
+            spare.keep(&mut stock, Need::A_FEW);
+            stock.release(&self.memory);
+            spare.keep_changes(&mut changes, Need::A_FEW);
+            changes.release(&self.memory);
+            if self.memory.faults.get() != 0 {
+                return Err(EFAULT);
+            }
+            Ok(occupied)
+        }
+
         fn tables(&self) -> i64 {
             self.memory.live.load(Relaxed)
         }
@@ -326,6 +361,84 @@ mod cases {
         assert_eq!(rig.at(1 << 39)?, State::Sparse);
         assert!(rig.set(0, 1 << 40, What::Invalid)?);
         assert_eq!(rig.at(1 << 39)?, State::Nothing);
+        Ok(())
+    }
+
+    #[test]
+    fn changes_in_order_need_what_they_take() -> Result {
+        let runs = [run(0, 4 * MIB, 4 * MIB)];
+        for before in [What::Invalid, What::Sparse, vram(&runs)] {
+            for (size, step) in [
+                (PAGE, PAGE),
+                (PAGE, 3 * PAGE),
+                (0x10000, 0x10000),
+                (0x18000, 0x20000),
+                (2 * MIB, 2 * MIB),
+                (3 * MIB, 3 * MIB),
+            ] {
+                let (mut rig, mut spare) = (Rig::new()?, Stock::empty());
+                rig.set(2 * MIB, 4 * MIB, before)?;
+                let mut steps = KVec::new();
+                for i in 0..20 {
+                    let what = if i % 3 == 2 {
+                        What::Invalid
+                    } else {
+                        vram(&runs)
+                    };
+                    steps.push((MIB + i * step, size, what), GFP_KERNEL)?;
+                }
+                rig.set_in_order(&mut spare, &steps)?;
+                assert_eq!(rig.at(MIB)?, State::Page(4 * MIB, 1));
+                assert_eq!(rig.at(MIB + 2 * step)?, State::Nothing);
+                assert_eq!(rig.at(MIB + 19 * step)?, State::Page(4 * MIB, 1));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_may_be_there_is_said() -> Result {
+        let (mut rig, mut spare) = (Rig::new()?, Stock::empty());
+        let runs = [run(0, 0x10000, 4 * MIB)];
+        let mut ask = |va, len, what| {
+            let occupied = rig.set_in_order(&mut spare, &[(va, len, what)])?;
+            occupied.first().copied().ok_or(EINVAL)
+        };
+
+        assert!(!ask(0x1000, PAGE, vram(&runs))?);
+        assert!(!ask(0x2000, PAGE, vram(&runs))?);
+        assert!(ask(0x1000, PAGE, What::Invalid)?);
+        assert!(!ask(0x1000, PAGE, What::Invalid)?);
+        assert!(!ask(0x10000, 0x10000, vram(&runs))?);
+        assert!(!ask(0x20000, PAGE, vram(&runs))?);
+        assert!(ask(0xf000, 2 * PAGE, vram(&runs))?);
+        assert!(!ask(2 * MIB, 2 * MIB, vram(&runs))?);
+        assert!(ask(3 * MIB, PAGE, What::Invalid)?);
+        assert!(!ask(1 << 40, 1 << 38, What::Sparse)?);
+        assert!(ask(1 << 40, PAGE, vram(&runs))?);
+        assert!(ask(1 << 40, 1 << 38, What::Invalid)?);
+        Ok(())
+    }
+
+    #[test]
+    fn tables_that_come_back_are_used_again() -> Result {
+        let (mut rig, mut spare) = (Rig::new()?, Stock::empty());
+        let runs = [run(0, 0x1000, PAGE)];
+        let mut made = 0;
+
+        for round in 0..8 {
+            rig.set_in_order(&mut spare, &[(round << 40, PAGE, vram(&runs))])?;
+            assert_eq!(rig.at(round << 40)?, State::Page(0x1000, 1));
+            rig.set_in_order(&mut spare, &[(round << 40, PAGE, What::Invalid)])?;
+            if round == 0 {
+                made = rig.tables();
+            }
+            assert_eq!(rig.tables(), made);
+        }
+        assert!(spare.have().at_most(Need::A_FEW));
+        spare.release(&rig.memory);
+        assert_eq!(rig.tables(), 1);
+        assert_eq!(rig.memory.faults.get(), 0);
         Ok(())
     }
 

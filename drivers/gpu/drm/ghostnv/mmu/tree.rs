@@ -26,6 +26,7 @@ use super::{
     Format,
     Level,
     Need,
+    Running,
     Stock,
     TableMemory,
     TableSize, //
@@ -94,10 +95,33 @@ impl<M: TableMemory> Tree<M> {
             source: Source::new(what, va, self.format),
             levels: self.format.levels(),
             sink: Need::default(),
+            occupied: false,
         };
 
         count.directory(Some(&self.root.body), 0, false, va, va + len)?;
         Ok(count.sink)
+    }
+
+    /// The same for one of several changes, which are asked about in the order of addresses and
+    /// none of which overlaps another. What one of them does is not seen by the next, but takes
+    /// nothing away that the next could need. Says whether something may be there.
+    pub(crate) fn need_in_order(
+        &self,
+        va: u64,
+        len: u64,
+        what: What<'_>,
+        running: &mut Running,
+    ) -> Result<bool> {
+        self.check(va, len)?;
+        let mut count = Count {
+            source: Source::new(what, va, self.format),
+            levels: self.format.levels(),
+            sink: running,
+            occupied: false,
+        };
+
+        count.directory(Some(&self.root.body), 0, false, va, va + len)?;
+        Ok(count.occupied)
     }
 
     /// Adds what a change can need if nothing is known about the tree at the time: it may then be
@@ -117,6 +141,7 @@ impl<M: TableMemory> Tree<M> {
             source: Source::new(what, va, format),
             levels: format.levels(),
             sink: &mut *tally,
+            occupied: false,
         };
 
         // Sparse all over is the state that needs most.

@@ -29,6 +29,7 @@ use super::{
     plan::{
         covers,
         entries,
+        only,
         Plan,
         Source,
         What,
@@ -75,6 +76,14 @@ impl<M: TableMemory> Walk<'_, '_, M> {
         let levels = self.format.levels();
         let level = *levels.get(depth).ok_or(EINVAL)?;
 
+        // The most frequent case, quickly.
+        if let Some(index) = only(level, from, to) {
+            match node.body.slots.get_mut(index) {
+                Some(Slot::Directory(child)) => return self.directory(child, depth + 1, from, to),
+                Some(Slot::Last(child)) => return self.last(child, from, to),
+                _ => (),
+            }
+        }
         for (index, start, end) in entries(level, from, to) {
             if covers(level, start, end) && !self.source.is_pages() {
                 self.fill_slot(node, index, start);

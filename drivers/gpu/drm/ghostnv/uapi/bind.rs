@@ -79,7 +79,8 @@ fn read(file: &drm::File<File>, address: u64, count: u32) -> Result<KVVec<Reques
     let count = usize::try_from(count)?;
     let address = UserPtr::from_addr(usize::try_from(address)?);
     let mut reader = UserSlice::new(address, count * size_of::<Words>()).reader();
-    let mut requests = KVVec::with_capacity(count, GFP_KERNEL)?;
+    let mut requests = KVVec::<Request>::with_capacity(count, GFP_KERNEL)?;
+    let mut before = 0;
 
     for _ in 0..count {
         let (ask, va, len) = parse(reader.read::<Words>()?)?;
@@ -88,11 +89,22 @@ fn read(file: &drm::File<File>, address: u64, count: u32) -> Result<KVVec<Reques
                 handle,
                 kind,
                 offset,
-            } => Op::Map {
-                object: Object::lookup_handle(file, handle)?,
-                offset,
-                kind,
-            },
+            } => {
+                let object = match requests.last() {
+                    // Many in a row are often about the same object.
+                    Some(Request {
+                        op: Op::Map { object, .. },
+                        ..
+                    }) if handle == before => object.clone(),
+                    _ => Object::lookup_handle(file, handle)?,
+                };
+                before = handle;
+                Op::Map {
+                    object,
+                    offset,
+                    kind,
+                }
+            }
             Ask::Unmap => Op::Unmap,
             Ask::MapSparse => Op::MapSparse,
             Ask::UnmapSparse => Op::UnmapSparse,

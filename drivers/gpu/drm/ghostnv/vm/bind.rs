@@ -30,6 +30,7 @@ use crate::{
         Attr,
         Changes,
         Need,
+        Running,
         Stock,
         Tally,
         Tree,
@@ -85,9 +86,44 @@ enum Step {
     Clear {
         va: u64,
         len: u64,
-        /// Parts of the range: address, bytes, and whether it becomes sparse.
-        parts: KVec<(u64, u64, bool)>,
+        parts: Parts,
     },
+}
+
+/// A part of a range: address, bytes, and whether it becomes sparse.
+type Part = (u64, u64, bool);
+
+/// Parts of a range; of most there is one.
+enum Parts {
+    One(Part),
+    More(KVec<Part>),
+}
+
+impl Parts {
+    fn as_slice(&self) -> &[Part] {
+        match self {
+            Self::One(part) => core::slice::from_ref(part),
+            Self::More(parts) => parts,
+        }
+    }
+}
+
+impl Step {
+    /// Makes what clears a range, not for a sparse region, clear the next one as well.
+    fn extend(&mut self, next: u64, bytes: u64) -> bool {
+        match self {
+            Self::Clear {
+                va,
+                len,
+                parts: Parts::One((_, part, false)),
+            } if va.wrapping_add(*len) == next => {
+                *len = len.wrapping_add(bytes);
+                *part = *len;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Calls `f` with each change that a step makes to page tables.
@@ -109,7 +145,7 @@ fn each_change(step: &Step, mut f: impl FnMut(u64, u64, What<'_>) -> Result) -> 
             },
         ),
         Step::Clear { parts, .. } => {
-            for &(va, len, sparse) in parts.iter() {
+            for &(va, len, sparse) in parts.as_slice() {
                 f(va, len, if sparse { What::Sparse } else { What::Invalid })?;
             }
             Ok(())
@@ -131,6 +167,19 @@ pub(crate) struct Bind {
     steps: KVVec<Step>,
     spare: KVVec<GpuVaAlloc<Mapper>>,
     stock: Stock<Table>,
+    /// It is run at once, and its steps follow each other in the order of addresses: the tables
+    /// that it needs can be told from those that are there.
+    in_order: bool,
+}
+
+/// Whether ranges follow each other in the order of addresses, and none overlaps another.
+fn are_in_order(requests: &[Request]) -> bool {
+    let pairs = requests.iter().zip(requests.iter().skip(1));
+
+    pairs.into_iter().all(|(a, b)| {
+        let end = a.va.checked_add(a.len);
+        end.is_some_and(|end| end <= b.va)
+    })
 }
 
 /// The kind of pages that a client may ask for, without compression.
@@ -176,11 +225,15 @@ impl Maps<'_> {
         regions: &mut super::Regions,
         undo: &mut KVVec<Undo>,
     ) -> Result<Bind> {
+        // Splitting takes two at a time and may give one back.
+        let spare = 3 * requests.len() + 1;
         let mut bind = Bind {
             steps: KVVec::with_capacity(requests.len(), GFP_KERNEL)?,
-            spare: KVVec::new(),
+            spare: KVVec::with_capacity(spare, GFP_KERNEL)?,
             stock: Stock::empty(),
+            in_order: !later && are_in_order(requests),
         };
+        bind.spare.push(GpuVaAlloc::new(GFP_KERNEL)?, GFP_KERNEL)?;
         let mut need = Need::default();
         let mut tally = Tally::new();
 
@@ -189,6 +242,10 @@ impl Maps<'_> {
             self.check_range(va, len)?;
             let range = va..va + len;
             let clear = |parts| Step::Clear { va, len, parts };
+            let apart = matches!(request.op, Op::Unmap) && regions.is_apart(&range);
+            if apart && bind.in_order && bind.steps.last_mut().is_some_and(|s| s.extend(va, len)) {
+                continue;
+            }
             let step = match &request.op {
                 Op::Map {
                     object,
@@ -196,30 +253,37 @@ impl Maps<'_> {
                     kind,
                 } => {
                     regions.check_map(&range)?;
-                    self.map_step(va, len, object, *offset, *kind)?
+                    let before = bind.steps.last();
+                    self.map_step(va, len, object, *offset, *kind, before)?
                 }
+                Op::Unmap if apart => clear(Parts::One((va, len, false))),
                 Op::Unmap => {
                     let mut parts = KVec::new();
                     for (part, sparse) in regions.split(&range)? {
                         parts.push((part.start, part.end - part.start, sparse), GFP_KERNEL)?;
                     }
-                    clear(parts)
+                    clear(Parts::More(parts))
                 }
                 Op::MapSparse => {
                     undo.push(regions.insert(range)?, GFP_KERNEL)?;
-                    clear(kernel::kvec![(va, len, true)]?)
+                    clear(Parts::One((va, len, true)))
                 }
                 Op::UnmapSparse => {
                     undo.push(regions.remove(range)?, GFP_KERNEL)?;
-                    clear(kernel::kvec![(va, len, false)]?)
+                    clear(Parts::One((va, len, false)))
                 }
             };
-            // One for what is mapped, and three for splitting what is there at both ends.
-            for _ in 0..4 {
+            // One for what is mapped, and one for the rest of what is split at either end. Whether
+            // something is there is seen later if the steps are in order.
+            let spare = match step {
+                Step::Map { .. } if bind.in_order => 1,
+                Step::Map { .. } => 3,
+                Step::Clear { .. } => 2,
+            };
+            for _ in 0..spare {
                 bind.spare.push(GpuVaAlloc::new(GFP_KERNEL)?, GFP_KERNEL)?;
             }
-            // What is there when it is run is known only of a single one that is run at once.
-            if later || requests.len() > 1 {
+            if !bind.in_order {
                 let format = self.space.memory().format;
                 each_change(&step, |va, len, what| {
                     Tree::<Tables<'_>>::tally(format, va, len, what, &mut tally)
@@ -232,24 +296,37 @@ impl Maps<'_> {
             bind.steps.push(step, GFP_KERNEL)?;
         }
         need = need.and(tally.need());
-        if !later && requests.len() == 1 {
-            need = self.space.with_tree(|tree, _| bind.exact_need(tree))?;
+        if bind.in_order && !undo.is_empty() {
+            // What fails here leaves sparse regions as they were.
+            (need, _) = self.space.with_tree(|tree, _| bind.exact_need(tree))?;
         }
-        let memory = self.space.memory();
-        if let Err(e) = bind.stock.fill(memory.format, &*memory.tables, need) {
-            bind.stock.release(&*memory.tables);
+        if let Err(e) = self.space.fill(&mut bind.stock, need) {
+            self.space.give_back(bind.stock);
             return Err(e);
         }
         Ok(bind)
     }
 
-    fn map_step(&self, va: u64, len: u64, object: &Object, offset: u64, kind: u8) -> Result<Step> {
+    fn map_step(
+        &self,
+        va: u64,
+        len: u64,
+        object: &Object,
+        offset: u64,
+        kind: u8,
+        before: Option<&Step>,
+    ) -> Result<Step> {
         gem::check_range(object, offset, len)?;
+        // Many steps in a row are often about the same object.
+        let bo = match before {
+            Some(Step::Map { bo, .. }) if core::ptr::eq(bo.obj(), object) => bo.clone(),
+            _ => self.gpuvm.obtain(object, ())?,
+        };
         Ok(Step::Map {
             va,
             len,
             attr: object.attr(plain_kind(kind)?),
-            bo: self.gpuvm.obtain(object, ())?,
+            bo,
             offset,
         })
     }
@@ -257,7 +334,7 @@ impl Maps<'_> {
     /// Gives up a bind that is not run. What it did to sparse regions stays: it is for a client
     /// that goes away.
     pub(crate) fn abandon(&self, bind: Bind) {
-        bind.stock.release(&*self.space.memory().tables);
+        self.space.give_back(bind.stock);
         drop(bind.steps);
         self.gpuvm.deferred_cleanup();
     }
@@ -269,20 +346,21 @@ impl Maps<'_> {
     /// `ENOMEM` or `ENOSPC` if there is no memory for page tables, and nothing has changed but
     /// sparse regions; as of [`super::Space::set`] else.
     pub(crate) fn run_now(&self, mut bind: Bind) -> Result {
-        let memory = self.space.memory().clone();
-        let tables = &*memory.tables;
         let mut changes = Changes::new();
 
         let done = loop {
             let mut maps = self.maps.lock();
             let need = self.space.with_tree(|tree, _| bind.exact_need(tree));
             match need {
-                Ok(need) if need.at_most(bind.stock.have()) => {
+                Ok((need, spare))
+                    if need.at_most(bind.stock.have()) && spare <= bind.spare.len() =>
+                {
                     break bind.apply(&mut maps, self, &mut changes);
                 }
-                Ok(need) => {
+                Ok((need, spare)) => {
                     drop(maps);
-                    if let Err(e) = bind.stock.fill(memory.format, tables, need) {
+                    let filled = self.space.fill(&mut bind.stock, need);
+                    if let Err(e) = filled.and_then(|()| bind.fill_spare(spare)) {
                         break Err(e);
                     }
                 }
@@ -313,29 +391,42 @@ impl Maps<'_> {
 impl Maps<'_> {
     /// Frees the tables that [`Self::run_later`] took out, unless the hardware may still walk them.
     pub(super) fn release(&self, changes: Changes<Table>, arrived: Result) {
-        if arrived.is_ok() {
-            changes.release(&*self.space.memory().tables);
-        } else {
-            core::mem::forget(changes);
-        }
+        self.space.take_out(changes, arrived);
     }
 }
 
 impl Bind {
-    /// What a bind of one operation needs now; others have it already.
-    fn exact_need<M>(&self, tree: &Tree<M>) -> Result<Need>
+    /// Allocates mappings until there are so many. Sleeps.
+    fn fill_spare(&mut self, count: usize) -> Result {
+        while self.spare.len() < count {
+            self.spare.push(GpuVaAlloc::new(GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// The tables and mappings that a bind whose steps are in order needs now; others have them
+    /// already.
+    fn exact_need<M>(&self, tree: &Tree<M>) -> Result<(Need, usize)>
     where
         M: crate::mmu::TableMemory<Table = Table>,
     {
-        let mut need = Need::default();
+        let mut running = Running::default();
+        let mut spare = 0;
 
-        if let [step] = &*self.steps {
-            each_change(step, |va, len, what| {
-                need = need.and(tree.need(va, len, what)?);
-                Ok(())
-            })?;
+        if self.in_order {
+            // Splitting takes two at a time and may give one back.
+            spare = 1;
+            for step in self.steps.iter() {
+                let mut occupied = false;
+                each_change(step, |va, len, what| {
+                    occupied |= tree.need_in_order(va, len, what, &mut running)?;
+                    Ok(())
+                })?;
+                let map = matches!(step, Step::Map { .. });
+                spare += usize::from(map) + if occupied { 2 } else { 0 };
+            }
         }
-        Ok(need)
+        Ok((running.need(), spare))
     }
 
     fn apply(
@@ -348,6 +439,7 @@ impl Bind {
             steps,
             spare,
             stock,
+            ..
         } = self;
 
         for step in steps.iter() {

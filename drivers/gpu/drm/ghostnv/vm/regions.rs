@@ -81,6 +81,11 @@ impl Regions {
         }
     }
 
+    /// Whether a range overlaps no region.
+    pub(super) fn is_apart(&self, range: &Range<u64>) -> bool {
+        self.overlapping(range).is_empty()
+    }
+
     /// Splits a range at the borders of regions; says of each part whether it is in one.
     pub(super) fn split(&self, range: &Range<u64>) -> Result<KVec<(Range<u64>, bool)>> {
         let mut parts = KVec::new();

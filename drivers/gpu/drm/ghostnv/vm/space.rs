@@ -34,6 +34,7 @@ use crate::{
     mmu::{
         Attr,
         Changes,
+        Need,
         Run,
         Stock,
         Tree,
@@ -62,6 +63,9 @@ pub(crate) struct Space<'a> {
     root: u64,
     #[pin]
     tree: Mutex<Tree<Tables<'a>>>,
+    /// Tables that were taken out: what is bound next to nothing comes and goes.
+    #[pin]
+    spare: Mutex<Stock<Table>>,
     mem: Arc<Memory<'a>>,
 }
 
@@ -146,6 +150,7 @@ impl<'a> Space<'a> {
                 kernel,
                 root,
                 tree <- new_mutex!(tree, "Space::tree"),
+                spare <- new_mutex!(Stock::empty(), "Space::spare"),
                 mem: mem.clone(),
             }),
             GFP_KERNEL,
@@ -177,7 +182,7 @@ impl<'a> Space<'a> {
             let need = tree.need(va, len, what)?;
             if !need.at_most(stock.have()) {
                 drop(tree);
-                stock.fill(self.mem.format, tables, need)?;
+                self.fill(&mut stock, need)?;
                 continue;
             }
             let mut changes = Changes::new();
@@ -188,8 +193,32 @@ impl<'a> Space<'a> {
             break changes;
         };
 
-        stock.release(tables);
+        self.give_back(stock);
         self.commit(changes)
+    }
+
+    /// Fills a stock up to `need`. Sleeps, and allocates what is not there. What was added before
+    /// an error stays.
+    pub(super) fn fill(&self, stock: &mut Stock<Table>, need: Need) -> Result {
+        stock.draw(&mut self.spare.lock(), need);
+        stock.fill(self.mem.format, &*self.mem.tables, need)
+    }
+
+    /// Takes back what is left of a stock. Sleeps.
+    pub(super) fn give_back(&self, mut stock: Stock<Table>) {
+        self.spare.lock().keep(&mut stock, Need::A_FEW);
+        stock.release(&*self.mem.tables);
+    }
+
+    /// Takes back the tables that changes took out, if they took effect: if not, the hardware may
+    /// still walk them, and they are lost. Sleeps.
+    pub(super) fn take_out(&self, mut changes: Changes<Table>, arrived: Result) {
+        if arrived.is_err() {
+            core::mem::forget(changes);
+            return;
+        }
+        self.spare.lock().keep_changes(&mut changes, Need::A_FEW);
+        changes.release(&*self.mem.tables);
     }
 
     /// Calls `f` with the page tables locked. What it changed is to be committed.
@@ -200,9 +229,12 @@ impl<'a> Space<'a> {
         f(&mut self.tree.lock(), &self.mem.tables)
     }
 
-    /// Makes changes take effect; see [`Memory::commit`].
+    /// Makes changes take effect, and takes back the tables that they took out; see
+    /// [`Memory::commit`].
     pub(super) fn commit(&self, changes: Changes<Table>) -> Result {
-        self.mem.commit(self.root, Users::All, changes)
+        let arrived = self.arrive(&changes);
+        self.take_out(changes, arrived);
+        arrived
     }
 
     /// The part of [`Self::commit`] that others may wait for; nothing is freed.
