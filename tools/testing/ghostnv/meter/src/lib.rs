@@ -37,7 +37,7 @@ use std::time::Instant;
 use qemu::{Block, Counter, Info};
 
 /// Functions of the kernel whose calls are written down.
-const FUNCTIONS: [&str; 20] = [
+const FUNCTIONS: [&str; 21] = [
     // Memory.
     "__kmalloc_noprof",
     "__kmalloc_cache_noprof",
@@ -59,6 +59,7 @@ const FUNCTIONS: [&str; 20] = [
     // What happens to the processor.
     "asm_common_interrupt",
     "asm_sysvec_apic_timer_interrupt",
+    "irqentry_exit",
     "__schedule",
     "default_idle",
 ];

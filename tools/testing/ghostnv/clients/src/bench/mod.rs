@@ -37,11 +37,19 @@ pub struct Bench<'a> {
     pub device: &'a Path,
     /// Samples of each kind.
     pub samples: usize,
+    /// Only these scenarios, or figures; all if there are none.
+    pub only: Vec<String>,
     /// Numbers of live objects to measure with.
     pub live: Vec<usize>,
 }
 
 impl Bench<'_> {
+    /// Whether a scenario, or a figure of one, is wanted.
+    pub fn wants(&self, name: &str) -> bool {
+        let part = |only: &str| only == name || name.starts_with(only) || only.starts_with(name);
+        self.only.is_empty() || self.only.iter().any(|only| part(only))
+    }
+
     fn open(&self) -> anyhow::Result<Client> {
         Client::open(self.device)
     }

@@ -31,6 +31,10 @@ pub fn binds(bench: &Bench<'_>) -> anyhow::Result<()> {
     let object = client.gem_new(DOMAIN_VRAM, 2 << 20)?;
     for (name, size, probes) in &BINDS {
         for (count, probe) in COUNTS.iter().zip(probes) {
+            let name = format!("bind-{name}-{count}");
+            if !bench.wants(&name) {
+                continue;
+            }
             let at = || (0..*count as u64).map(|i| VA + i * size);
             let (map, unmap) = (ops(Some(object), *size, at()), ops(None, *size, at()));
             let mut map = client.prepare_binds(&map);
@@ -38,7 +42,7 @@ pub fn binds(bench: &Bench<'_>) -> anyhow::Result<()> {
             // The first time makes page tables.
             map()?;
             unmap()?;
-            let mut sampler = Sampler::new(probe, format!("bind-{name}-{count}"), *count);
+            let mut sampler = Sampler::new(probe, name, *count);
             for _ in 0..bench.samples.min(4096 / count).max(4) {
                 sampler.sample(&mut map, &mut unmap)?;
             }

@@ -16,7 +16,7 @@ struct Args {
     /// The device file.
     #[arg(long, default_value = "/dev/dri/renderD128")]
     device: PathBuf,
-    /// Only these: exec, completion, binds, gem, rpc, memory.
+    /// Only these: exec, completion, bind, gem, rpc, memory, or one figure such as bind-64K-1024.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Samples of each kind.
@@ -32,7 +32,7 @@ type Scenario = fn(&Bench<'_>) -> anyhow::Result<()>;
 const SCENARIOS: [(&str, Scenario); 6] = [
     ("exec", bench::exec),
     ("completion", bench::completion),
-    ("binds", bench::binds),
+    ("bind", bench::binds),
     ("rpc", bench::rpc),
     ("memory", bench::memory),
     ("gem", bench::gem),
@@ -50,9 +50,14 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     bench::bars(&args.device)?;
-    let bench = Bench { device: &args.device, samples: args.samples, live: args.live.clone() };
+    let bench = Bench {
+        device: &args.device,
+        samples: args.samples,
+        only: args.only.clone(),
+        live: args.live.clone(),
+    };
     for (name, scenario) in SCENARIOS {
-        if args.only.is_empty() || args.only.iter().any(|o| o == name) {
+        if bench.wants(name) {
             scenario(&bench).context(name)?;
         }
     }

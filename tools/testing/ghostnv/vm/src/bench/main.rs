@@ -99,7 +99,7 @@ impl Args {
         let file = self.logs.join(format!("{driver}.meter"));
         let live: Vec<String> = self.live.iter().map(u64::to_string).collect();
         let script = format!(
-            "/mnt/share/gpu-bench --only exec,completion,binds,rpc,gem --samples {} --live {}",
+            "/mnt/share/gpu-bench --only exec,completion,bind,rpc,gem --samples {} --live {}",
             self.samples,
             live.join(",")
         );

@@ -10,6 +10,8 @@ const ALLOCATORS: [&str; 4] = ["__kmalloc", "kmem_cache_alloc", "__vmalloc", "kr
 const WORK: [&str; 2] = ["__queue_work", "kthread_queue_work"];
 /// The timer's interrupt, which comes when it comes.
 const TIMER: &str = "asm_sysvec_apic_timer_interrupt";
+/// What interrupts end with.
+const EXIT: &str = "irqentry_exit";
 /// Interrupts of devices.
 const INTERRUPT: &str = "asm_common_interrupt";
 
@@ -111,9 +113,25 @@ impl Sample {
         Some(self.cut(*start, self.end))
     }
 
-    /// Instructions.
+    /// Instructions, without those of the timer's interrupts.
     pub fn instructions(&self) -> u64 {
-        self.end.count.saturating_sub(self.begin.count)
+        let all = self.end.count.saturating_sub(self.begin.count);
+        all.saturating_sub(self.ticks())
+    }
+
+    /// Instructions of the timer's interrupts.
+    fn ticks(&self) -> u64 {
+        let (mut sum, mut entered) = (0, None);
+        for (time, event) in &self.events {
+            match event {
+                Event::Call(name) if name == TIMER => entered = Some(time.count),
+                Event::Call(name) if name == EXIT => {
+                    sum += entered.take().map_or(0, |at| time.count.saturating_sub(at));
+                }
+                _ => {}
+            }
+        }
+        sum
     }
 
     /// Nanoseconds of the host.
@@ -190,6 +208,13 @@ mod tests {
         let registers = 0xfd00_0000..0xfe00_0000;
         assert_eq!(sample.since_interrupt(&registers).unwrap().instructions(), 20);
         assert!(sample.since_interrupt(&(0..1)).is_none());
+    }
+
+    #[test]
+    fn ticks_do_not_count() {
+        let text = "0 0 mark 1 0\n10 0 call asm_sysvec_apic_timer_interrupt\n\
+            40 0 call irqentry_exit\n50 0 call irqentry_exit\n60 0 mark 1 2\n";
+        assert_eq!(parse(text)[0].instructions(), 30);
     }
 
     #[test]
