@@ -7,6 +7,7 @@
 //! unit is one table, in [`bar0`].
 
 pub mod bar0;
+pub mod port;
 
 use crate::bar::Window;
 use crate::bus::pci::{Config, Effects, Options};
@@ -29,6 +30,10 @@ pub struct Gpu {
     storage: bar0::Storage,
     /// The card was pulled out.
     unplugged: bool,
+    /// When (ns) it is put in again.
+    back_at: Option<u64>,
+    /// Text that the test port has for its next command.
+    text: Vec<u8>,
 }
 
 impl Gpu {
@@ -47,6 +52,8 @@ impl Gpu {
             options,
             storage: bar0::Storage::default(),
             unplugged: false,
+            back_at: None,
+            text: Vec::new(),
         }
     }
 
@@ -59,9 +66,29 @@ impl Gpu {
         self.hw.env.mem.bus_master = false;
     }
 
+    /// Whether the card is in its slot.
+    fn present(&mut self) -> bool {
+        if self.back_at.is_some_and(|at| at <= self.hw.env.clock.ns()) {
+            self.back_at = None;
+            self.unplugged = false;
+            // It was without power.
+            self.reset();
+        }
+        !self.unplugged
+    }
+
+    /// Pulls the card out, if that is what a fault asks for now.
+    fn unplug(&mut self) {
+        let now = self.hw.env.clock.ns();
+        if let Some(back) = self.hw.env.faults.unplug(now) {
+            self.unplugged = true;
+            self.back_at = (back != 0).then(|| now.saturating_add(back.saturating_mul(1_000_000)));
+        }
+    }
+
     /// Whether BARs answer; a card that is gone or asleep reads as all ones.
-    fn answers(&self) -> bool {
-        !self.unplugged && self.config.decodes()
+    fn answers(&mut self) -> bool {
+        self.present() && self.config.decodes()
     }
 
     /// CPU read of BAR0.
@@ -123,7 +150,7 @@ impl Gpu {
 
     /// Read of configuration space.
     pub fn config_read(&mut self, off: u64, buf: &mut [u8]) {
-        if self.unplugged {
+        if !self.present() {
             buf.fill(0xff);
         } else {
             self.config.read(off, buf, self.hw.intr.asserted());
@@ -133,13 +160,19 @@ impl Gpu {
     /// Write of configuration space.
     pub fn config_write(&mut self, off: u64, data: &[u8]) {
         self.trace(Kind::ConfigWrite, off, data);
-        if self.unplugged {
+        if !self.present() {
             return;
         }
-        let Effects { marker, flr } = self.config.write(off, data);
+        let Effects { marker, flr, text, command } = self.config.write(off, data);
         self.hw.env.mem.bus_master = self.config.bus_master();
         if let Some(number) = marker {
             self.marker(number);
+        }
+        if let Some(word) = text {
+            self.port_text(word);
+        }
+        if let Some(command) = command {
+            self.port_command(command);
         }
         if flr {
             self.reset();
@@ -152,16 +185,15 @@ impl Gpu {
         let now = env.clock.ns();
         env.trace.marker(now, number, env.mem.dma_read, env.mem.dma_written);
         env.faults.marker(number);
-        self.unplugged |= env.faults.unplug(now);
+        self.unplug();
     }
 
     /// A slice of work for engines and firmware, of about `budget` nanoseconds.
     pub fn step(&mut self, budget: u64) -> Step {
-        let env = &mut self.hw.env;
-        if !env.faults.is_empty() {
-            self.unplugged |= env.faults.unplug(env.clock.ns());
+        if !self.hw.env.faults.is_empty() {
+            self.unplug();
         }
-        if self.unplugged {
+        if !self.present() {
             return Step::Idle;
         }
         let hw = &mut self.hw;
@@ -175,7 +207,7 @@ impl Gpu {
 
     /// Time at which [`Gpu::step`] has something to do even if nobody asks, in nanoseconds.
     pub fn deadline(&self) -> Option<u64> {
-        self.gsp.deadline()
+        [self.gsp.deadline(), self.back_at].into_iter().flatten().min()
     }
 
     /// Whether an MSI is to be sent now; asking counts as sending.

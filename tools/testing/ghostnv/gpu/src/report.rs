@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::env::Firmware;
 use crate::env::judge::Tally;
 use crate::env::trace::Kind;
 use crate::gpu::Gpu;
@@ -39,6 +40,8 @@ pub struct Report {
     pub dma_written: u64,
     /// How often each fault of the script fired.
     pub faults_fired: Vec<u64>,
+    /// What the firmware has been through.
+    pub firmware: Firmware,
 }
 
 impl Report {
@@ -56,6 +59,7 @@ impl Report {
             dma_read: env.mem.dma_read,
             dma_written: env.mem.dma_written,
             faults_fired: env.faults.fired(),
+            firmware: env.firmware,
         }
     }
 
@@ -73,6 +77,11 @@ impl Report {
             write!(s, " {name} {total}")?;
         }
         writeln!(s, "\n dma: read {} B, written {} B", self.dma_read, self.dma_written)?;
+        let Firmware { boots, unloads, objects_left, requests } = self.firmware;
+        writeln!(
+            s,
+            " firmware: {boots} boots, {requests} requests, {unloads} unloads, {objects_left} objects not freed by then"
+        )?;
         if !self.faults_fired.is_empty() {
             writeln!(s, " injected faults, how often each fired: {:?}", self.faults_fired)?;
         }

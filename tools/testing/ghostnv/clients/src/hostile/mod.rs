@@ -8,7 +8,7 @@
 
 pub mod bystander;
 mod scenarios;
-mod seat;
+pub mod seat;
 
 use std::io;
 use std::path::PathBuf;

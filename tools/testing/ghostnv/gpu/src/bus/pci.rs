@@ -9,7 +9,8 @@
 //! card is asked to do without.
 //!
 //! The first dword of the vendor-specific capability's payload is a *trace marker*: the number that
-//! a guest writes there ends up in the trace, so that a test can say "from here".
+//! a guest writes there ends up in the trace, so that a test can say "from here". The three dwords
+//! after it are the test port, see [`crate::gpu::port`].
 //!
 //! QEMU keeps BARs, MSI and MSI-X for the guest itself and passes on every write, so what is stored
 //! here follows what the guest believes.
@@ -28,6 +29,13 @@ pub const MSIX_TABLE: u32 = 0xb9_0000;
 pub const MSIX_PBA: u32 = 0xba_0000;
 /// The trace marker.
 pub const MARKER: usize = VENDOR + 4;
+
+/// Test port: text for the next command.
+pub const PORT_TEXT: usize = VENDOR + 8;
+/// Test port: the command.
+pub const PORT_COMMAND: usize = VENDOR + 12;
+/// Test port: what the last command came to.
+pub const PORT_ANSWER: usize = VENDOR + 16;
 
 const COMMAND: usize = 0x04;
 const PM: usize = 0x60;
@@ -49,6 +57,10 @@ pub struct Effects {
     pub marker: Option<u32>,
     /// A function-level reset was asked for.
     pub flr: bool,
+    /// Text for the test port was written.
+    pub text: Option<u32>,
+    /// A command of the test port was written.
+    pub command: Option<u32>,
 }
 
 /// What boards of one chip differ in.
@@ -134,6 +146,9 @@ impl Config {
 
         self.set(VENDOR, 0x0014_0009, 0);
         self.set(MARKER, 0, 0xffff_ffff);
+        self.set(PORT_TEXT, 0, 0xffff_ffff);
+        self.set(PORT_COMMAND, 0, 0xffff_ffff);
+        self.set(PORT_ANSWER, 0, 0);
     }
 
     /// One vector; table and pending bits in BAR0.
@@ -174,9 +189,18 @@ impl Config {
             // The marker counts as written when its last byte is.
             if at == MARKER + 3 {
                 effects.marker = Some(self.dword(MARKER));
+            } else if at == PORT_TEXT + 3 {
+                effects.text = Some(self.dword(PORT_TEXT));
+            } else if at == PORT_COMMAND + 3 {
+                effects.command = Some(self.dword(PORT_COMMAND));
             }
         }
         effects
+    }
+
+    /// Sets what the last command of the test port came to.
+    pub fn answer(&mut self, value: u32) {
+        self.set(PORT_ANSWER, value, 0);
     }
 
     fn dword(&self, at: usize) -> u32 {
@@ -244,7 +268,7 @@ mod tests {
         c.write(0, &[0; 4]);
         assert_eq!(c.dword(0), 0x2204_10de);
         assert_eq!(c.write(MARKER as u64, &7u32.to_le_bytes()).marker, Some(7));
-        assert_eq!(c.write(0x81, &[0xa8]), Effects { marker: None, flr: true });
+        assert_eq!(c.write(0x81, &[0xa8]), Effects { flr: true, ..Effects::default() });
         assert_eq!(c.dword(0x80) & 0xff00, 0x2800);
     }
 }

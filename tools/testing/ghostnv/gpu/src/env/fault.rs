@@ -6,6 +6,9 @@
 //! counts what it matches, and fires from its `nth` match (1 by default) on, `count` times (1 by
 //! default). Any fault may name a `marker`: it then counts nothing until the guest has written that
 //! marker. Where two fire at once, the first in the script wins.
+//!
+//! The guest may load a script of its own while it runs, which replaces the one it loaded before
+//! (see [`crate::gpu::port`]); so one machine can go through thousands of faults.
 
 use std::path::Path;
 
@@ -30,6 +33,50 @@ pub enum RpcAction {
     Status,
     /// Overwrite the reply's payload with all ones.
     Garbage,
+    /// Change the field of `width` bytes at `at` in the payload to `value`.
+    Field,
+    /// The same in the element's and the RPC's header, with a checksum that fits.
+    Header,
+    /// Make the payload as long as `value` says, in bytes.
+    Resize,
+    /// Publish `value` as the write pointer of the message ring.
+    Pointer,
+}
+
+/// What becomes of a number that a driver reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Absurd {
+    /// Nothing, which most counts and lengths must not be.
+    #[default]
+    Zero,
+    /// All ones.
+    Max,
+    /// The sign bit alone.
+    Huge,
+    /// One more than it is.
+    PlusOne,
+    /// One less than it is.
+    MinusOne,
+    /// As many as fit, twice over.
+    Double,
+}
+
+impl Absurd {
+    /// What becomes of `value`, a number of `width` bytes.
+    pub fn of(self, value: u64, width: u8) -> u64 {
+        let bits = u32::from(width.clamp(1, 8)) * 8;
+        let max = u64::MAX >> (64 - bits);
+        let new = match self {
+            Self::Zero => 0,
+            Self::Max => max,
+            Self::Huge => 1 << (bits - 1),
+            Self::PlusOne => value.wrapping_add(1),
+            Self::MinusOne => value.wrapping_sub(1),
+            Self::Double => value.wrapping_mul(2),
+        };
+        new & max
+    }
 }
 
 /// Boot stages at which the firmware can stop.
@@ -71,6 +118,15 @@ pub enum Fault {
         /// RM status.
         #[serde(default)]
         status: u32,
+        /// Where a field is.
+        #[serde(default)]
+        at: usize,
+        /// Its size in bytes: 1, 2, 4 or 8.
+        #[serde(default = "word")]
+        width: u8,
+        /// What becomes of it.
+        #[serde(default)]
+        value: Absurd,
         /// Fires on this match.
         #[serde(default = "one")]
         nth: u64,
@@ -136,7 +192,14 @@ pub enum Fault {
         /// Not before this many milliseconds after power-on.
         #[serde(default)]
         ms: u64,
+        /// It is back, without power in between, after this many milliseconds; 0: never.
+        #[serde(default)]
+        back: u64,
     },
+}
+
+fn word() -> u8 {
+    4
 }
 
 fn one() -> u64 {
@@ -183,12 +246,21 @@ pub struct RpcFault {
     pub ms: u64,
     /// RM status.
     pub status: u32,
+    /// Where the field is.
+    pub at: usize,
+    /// Its size in bytes.
+    pub width: u8,
+    /// What becomes of it.
+    pub value: Absurd,
 }
 
 /// The faults of a run.
 #[derive(Debug, Default)]
 pub struct FaultPlan {
+    /// First those of the script, then those that the guest has loaded.
     faults: Vec<Planned>,
+    /// How many are the script's.
+    scripted: usize,
 }
 
 impl FaultPlan {
@@ -202,8 +274,23 @@ impl FaultPlan {
     /// Parses a script.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let script: Script = toml::from_str(text)?;
-        let faults = script.fault.into_iter().map(Planned::new).collect::<anyhow::Result<_>>()?;
-        Ok(Self { faults })
+        let faults: Vec<Planned> =
+            script.fault.into_iter().map(Planned::new).collect::<anyhow::Result<_>>()?;
+        Ok(Self { scripted: faults.len(), faults })
+    }
+
+    /// Replaces what the guest has loaded before by this script; returns its number of faults.
+    pub fn replace(&mut self, text: &str) -> anyhow::Result<usize> {
+        self.faults.truncate(self.scripted);
+        let mut loaded = Self::parse(text)?.faults;
+        let count = loaded.len();
+        self.faults.append(&mut loaded);
+        Ok(count)
+    }
+
+    /// How often the faults fired that the guest has loaded last.
+    pub fn loaded_fired(&self) -> u64 {
+        self.faults.iter().skip(self.scripted).map(|f| f.fired).sum()
     }
 
     /// Whether the script is empty.
@@ -213,7 +300,7 @@ impl FaultPlan {
 
     /// How often each fault of the script fired.
     pub fn fired(&self) -> Vec<u64> {
-        self.faults.iter().map(|f| f.fired).collect()
+        self.faults.iter().take(self.scripted).map(|f| f.fired).collect()
     }
 
     /// How many faults fired.
@@ -246,13 +333,39 @@ impl FaultPlan {
     /// Fault for the reply to this RPC.
     pub fn rpc(&mut self, function: u32, selector: u32) -> Option<RpcFault> {
         self.hit(|f| match *f {
-            Fault::Rpc { function: fun, selector: sel, action, ms, status, nth, count }
-                if fun.is_none_or(|f| f == function) && sel.is_none_or(|s| s == selector) =>
-            {
-                Some((RpcFault { action, ms, status }, nth, count))
+            Fault::Rpc {
+                function: fun,
+                selector: sel,
+                action,
+                ms,
+                status,
+                at,
+                width,
+                value,
+                nth,
+                count,
+            } if fun.is_none_or(|f| f == function) && sel.is_none_or(|s| s == selector) => {
+                Some((RpcFault { action, ms, status, at, width, value }, nth, count))
             }
             _ => None,
         })
+    }
+
+    /// Fault for an event, which only faults that name it are for.
+    pub fn event(&mut self, event: u32) -> Option<RpcFault> {
+        let named = |f: &Planned| matches!(f.fault, Fault::Rpc { function: Some(f), .. } if f == event);
+        if self.faults.iter().any(named) {
+            // Those that name no function would count it; they are for replies.
+            return self.hit(|f| match *f {
+                Fault::Rpc { function, action, ms, status, at, width, value, nth, count, .. }
+                    if function == Some(event) =>
+                {
+                    Some((RpcFault { action, ms, status, at, width, value }, nth, count))
+                }
+                _ => None,
+            });
+        }
+        None
     }
 
     /// Whether boot stops at this stage.
@@ -303,11 +416,12 @@ impl FaultPlan {
 
     /// Whether the card is pulled out now.
     pub fn unplug(&mut self, now_ns: u64) -> bool {
+    /// Whether the card is pulled out now, and for how many milliseconds; 0: for good.
+    pub fn unplug(&mut self, now_ns: u64) -> Option<u64> {
         self.hit(|f| match *f {
-            Fault::Unplug { ms } if now_ns / 1_000_000 >= ms => Some(((), 1, 1)),
+            Fault::Unplug { ms, back } if now_ns / 1_000_000 >= ms => Some((back, 1, 1)),
             _ => None,
         })
-        .is_some()
     }
 }
 
@@ -369,20 +483,59 @@ mod tests {
             "[[fault]]\nkind='rpc'\nfunction=103\naction='status'\nstatus=0x51\nms=7",
         )
         .unwrap();
-        let want = RpcFault { action: RpcAction::Status, ms: 7, status: 0x51 };
-        assert_eq!(plan.rpc(103, 0), Some(want));
+        let got = plan.rpc(103, 0).unwrap();
+        assert_eq!((got.action, got.ms, got.status), (RpcAction::Status, 7, 0x51));
+    }
+
+    #[test]
+    fn absurd_numbers_stay_in_their_width() {
+        for (absurd, width, value, want) in [
+            (Absurd::Zero, 4, 7, 0),
+            (Absurd::Max, 1, 7, 0xff),
+            (Absurd::Max, 8, 7, u64::MAX),
+            (Absurd::Huge, 4, 7, 0x8000_0000),
+            (Absurd::PlusOne, 2, 0xffff, 0),
+            (Absurd::MinusOne, 4, 0, 0xffff_ffff),
+            (Absurd::Double, 4, 0xc000_0000, 0x8000_0000),
+        ] {
+            assert_eq!(absurd.of(value, width), want, "{absurd:?} of {value:#x}");
+        }
+    }
+
+    #[test]
+    fn events_are_for_faults_that_name_them() {
+        let mut plan = FaultPlan::parse(
+            "[[fault]]\nkind='rpc'\naction='swallow'\n[[fault]]\nkind='rpc'\nfunction=0x1004\n\
+             action='field'\nat=4\nvalue='max'",
+        )
+        .unwrap();
+        assert!(plan.event(0x1001).is_none());
+        let got = plan.event(0x1004).unwrap();
+        assert_eq!((got.at, got.width, got.value), (4, 4, Absurd::Max));
+        assert_eq!(plan.fired(), [0, 1]);
+    }
+
+    #[test]
+    fn the_guest_replaces_its_own_script_alone() {
+        let mut plan = FaultPlan::parse("[[fault]]\nkind='drop-msi'\nnth=9").unwrap();
+        assert_eq!(plan.replace("[[fault]]\nkind='drop-msi'\ncount=2").unwrap(), 1);
+        assert!(plan.drop_msi() && plan.drop_msi() && !plan.drop_msi());
+        assert_eq!((plan.loaded_fired(), plan.fired()), (2, vec![0]));
+        assert_eq!(plan.replace("").unwrap(), 0);
+        assert!(plan.replace("nonsense").is_err());
+        assert!(!plan.drop_msi());
     }
 
     #[test]
     fn the_card_is_pulled_once() {
-        let script = "[[fault]]\nkind='unplug'\nms=5\n[[fault]]\nkind='unplug'\nmarker=7";
+        let script = "[[fault]]\nkind='unplug'\nms=5\n[[fault]]\nkind='unplug'\nmarker=7\nback=30";
         let mut plan = FaultPlan::parse(script).unwrap();
-        assert!(!plan.unplug(4_999_999));
+        assert_eq!(plan.unplug(4_999_999), None);
         plan.marker(6);
-        assert!(!plan.unplug(0));
+        assert_eq!(plan.unplug(0), None);
         plan.marker(7);
         let got = [0, 5_000_000, 9_000_000].map(|now| plan.unplug(now));
-        assert_eq!(got, [true, true, false]);
+        assert_eq!(got, [Some(30), Some(0), None]);
         assert_eq!(plan.fired(), [1, 1]);
     }
 

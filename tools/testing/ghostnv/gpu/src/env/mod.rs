@@ -12,6 +12,7 @@ use clock::Clock;
 use fault::FaultPlan;
 use judge::Judge;
 use mem::Memory;
+use serde::Serialize;
 use trace::Trace;
 
 /// The surroundings of the silicon; units borrow it for the length of one operation.
@@ -26,6 +27,21 @@ pub struct Env {
     pub faults: FaultPlan,
     /// Nanoseconds since power-on.
     pub clock: Clock,
+    /// What the firmware has been through.
+    pub firmware: Firmware,
+}
+
+/// Counts of what the firmware has been through.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Firmware {
+    /// How often it was started.
+    pub boots: u64,
+    /// How often it was asked to stop, and did.
+    pub unloads: u64,
+    /// Objects that drivers had not freed then, in all.
+    pub objects_left: u64,
+    /// Requests that have a reply.
+    pub requests: u64,
 }
 
 impl Env {
@@ -37,6 +53,7 @@ impl Env {
             trace: Trace::off(),
             faults: FaultPlan::default(),
             clock: Clock::start(),
+            firmware: Firmware::default(),
         })
     }
 

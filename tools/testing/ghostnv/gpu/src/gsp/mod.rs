@@ -23,7 +23,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use crate::env::fault::Stage;
+use crate::env::fault::{RpcAction, Stage};
 use crate::machine::Machine;
 use function::Status;
 use queue::{Message, Queues, Spoil};
@@ -115,7 +115,13 @@ impl Gsp {
             hw.env.violation("gsp-resume", "resume arguments, but nothing was suspended");
         }
         self.running = self.core.is_some();
+        hw.env.firmware.boots += u64::from(self.running);
         self.step(hw);
+    }
+
+    /// Objects that the driver has at present.
+    pub fn objects(&self) -> u64 {
+        self.core.as_ref().map_or(0, |core| core.rm.objects())
     }
 
     /// The driver wrote the queue doorbell (0x110c00).
@@ -139,6 +145,8 @@ impl Gsp {
             hw.gsp_falcon.mailbox[0] = HALTED;
             hw.gsp_falcon.riscv_active = false;
             if !suspended {
+                hw.env.firmware.unloads += 1;
+                hw.env.firmware.objects_left += self.objects();
                 drop_objects(hw, self.core.take());
             }
         }
@@ -258,7 +266,17 @@ impl Core {
 
     /// Sends an event; events have no sequence number and no result.
     fn event(&mut self, hw: &mut Machine, function: u32, payload: Vec<u8>) {
-        let message = Message { function, sequence: 0, result: Status::OK.0, payload };
+        let mut message = Message { function, sequence: 0, result: Status::OK.0, payload };
+        let fault = hw.env.faults.event(function);
+        match fault.map(|f| f.action) {
+            Some(RpcAction::Swallow) => return,
+            Some(RpcAction::Field) => rpc::spoil_field(&mut message.payload, fault),
+            Some(RpcAction::Resize) => {
+                let len = message.payload.len() as u64;
+                message.payload.resize(fault.map_or(0, |f| f.value.of(len, 2)) as usize, 0xff);
+            }
+            _ => {}
+        }
         self.send(hw, &message, None);
     }
 

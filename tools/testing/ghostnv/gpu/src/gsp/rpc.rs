@@ -4,13 +4,13 @@
 //! fields that RM fills in. RM's own status is a field of the payload; `rpc_result` only says that
 //! the function itself could not be run.
 
-use super::bytes::{put_u32, u8_at, u32_at, u64_at};
+use super::bytes::{put, put_u32, u8_at, u32_at, u64_at};
 use super::function::{self, Outcome, Status, status};
 use super::queue::{Message, Request, Spoil};
 use super::rm::{Allocation, LEVEL_SUSPEND};
 use super::{Core, Delayed, Phase, static_info, system_info};
 use crate::env::Env;
-use crate::env::fault::RpcAction;
+use crate::env::fault::{RpcAction, RpcFault};
 use crate::env::trace::Kind;
 use crate::machine::Machine;
 
@@ -26,6 +26,9 @@ const FREE: usize = 16;
 const BAR_PDE: usize = 24;
 /// `rpc_unloading_guest_driver_v1F_07`.
 const UNLOADING: usize = 8;
+
+/// Longest payload that a fault makes of a reply.
+const MAX_RESIZED: usize = 200_000;
 
 /// Where the status of a function is in its payload.
 fn status_field(function: u32) -> Option<usize> {
@@ -117,6 +120,7 @@ impl Core {
     fn request_with_reply(&mut self, hw: &mut Machine, request: Request) {
         let Request { function, sequence, mut payload } = request;
         let fault = hw.env.faults.rpc(function, selector(function, &payload));
+        hw.env.firmware.requests += 1;
         let phase = self.phase;
         let result = match fault.map(|f| f.action) {
             Some(RpcAction::Status) => {
@@ -146,6 +150,21 @@ impl Core {
                 message.payload.iter_mut().skip(from).for_each(|b| *b = 0xff);
                 None
             }
+            Some(RpcAction::Field) => {
+                spoil_field(&mut message.payload, fault);
+                None
+            }
+            Some(RpcAction::Resize) => {
+                let value = fault.map_or(0, |f| f.value.of(message.payload.len() as u64, 4));
+                // All that a driver could take for one message, and then some.
+                let limit = MAX_RESIZED.min(value as usize);
+                message.payload.resize(limit, 0xff);
+                None
+            }
+            Some(RpcAction::Header) => {
+                fault.map(|f| Spoil::Header { at: f.at, width: f.width, value: f.value })
+            }
+            Some(RpcAction::Pointer) => fault.map(|f| Spoil::Pointer(f.value)),
             Some(RpcAction::Checksum) => Some(Spoil::Checksum),
             Some(RpcAction::Length) => Some(Spoil::Length),
             Some(RpcAction::Signature) => Some(Spoil::Signature),
@@ -248,6 +267,18 @@ impl Core {
         }
         self.phase = Phase::Halted { suspended };
     }
+}
+
+/// Changes a field of a payload as a fault asks.
+pub fn spoil_field(payload: &mut [u8], fault: Option<RpcFault>) {
+    let Some(fault) = fault else { return };
+    let width = usize::from(fault.width.clamp(1, 8));
+    let mut word = [0; 8];
+    for (i, byte) in word.iter_mut().enumerate().take(width) {
+        *byte = u8_at(payload, fault.at.saturating_add(i));
+    }
+    let new = fault.value.of(u64::from_le_bytes(word), fault.width).to_le_bytes();
+    put(payload, fault.at, &new[..width]);
 }
 
 /// Splits a payload into its header and as many parameter bytes as the header says.

@@ -15,10 +15,11 @@ mod tests;
 use std::collections::VecDeque;
 
 use super::args::Arguments;
-use super::bytes::u32_at;
+use super::bytes::{put_u32, u32_at};
 use super::element::{self, Header, MAX_PAGES, MAX_PAYLOAD, PAGE};
 use super::function;
 use crate::env::Env;
+use crate::env::fault::Absurd;
 use shared::{Geometry, Shared};
 
 /// Longest request that is put together from continuation records.
@@ -59,6 +60,17 @@ pub enum Spoil {
     Length,
     /// Another signature.
     Signature,
+    /// Another number in the headers.
+    Header {
+        /// Where, from the element's start.
+        at: usize,
+        /// Its size in bytes.
+        width: u8,
+        /// What becomes of it.
+        value: Absurd,
+    },
+    /// The write pointer says something else, once.
+    Pointer(Absurd),
 }
 
 /// A request of which continuation records are missing.
@@ -80,6 +92,8 @@ pub struct Queues {
     write: u32,
     write_sequence: u32,
     backlog: VecDeque<Vec<u8>>,
+    /// What to publish instead of the write pointer, next time.
+    spoil_pointer: Option<Absurd>,
 }
 
 impl Queues {
@@ -103,6 +117,7 @@ impl Queues {
             write: 0,
             write_sequence: 0,
             backlog: VecDeque::new(),
+            spoil_pointer: None,
         })
     }
 
@@ -245,9 +260,15 @@ impl Queues {
                 element::patch_rpc(&mut e, 8, length / 2);
             }
             Some(Spoil::Signature) => element::patch_rpc(&mut e, 4, !element::SIGNATURE),
-            Some(Spoil::Checksum) | None => {}
+            Some(Spoil::Pointer(value)) => self.spoil_pointer = Some(value),
+            Some(Spoil::Checksum | Spoil::Header { .. }) | None => {}
         }
         element::stamp(&mut e, self.write_sequence);
+        if let Some(Spoil::Header { at, width, value }) = spoil {
+            let new = value.of(u32_at(&e, at).into(), width);
+            put_u32(&mut e, at, new as u32);
+            element::seal(&mut e);
+        }
         if spoil == Some(Spoil::Checksum) {
             element::spoil_checksum(&mut e);
         }
@@ -270,7 +291,9 @@ impl Queues {
             }
             self.write = (self.write + pages) % self.message.slots;
             let at = self.message.base + shared::WRITE_POINTER;
-            if self.shared.write_u32(env, at, self.write).is_none() {
+            let absurd = self.spoil_pointer.take();
+            let published = absurd.map_or(self.write, |a| a.of(self.write.into(), 4) as u32);
+            if self.shared.write_u32(env, at, published).is_none() {
                 break;
             }
             written = true;

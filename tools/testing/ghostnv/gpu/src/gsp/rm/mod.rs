@@ -248,10 +248,14 @@ impl Rm {
         Ok(())
     }
 
+    /// Objects of all clients but RM's own.
+    pub fn objects(&self) -> u64 {
+        self.objects.len().saturating_sub(3) as u64
+    }
+
     /// Frees all objects.
     pub fn destroy_all(&mut self, hw: &mut Machine) {
-        let left = self.objects.len().saturating_sub(3);
-        if left > 0 {
+        if self.objects() > 0 {
             hw.env.judge.note("objects left to RM at shutdown");
         }
         let roots: Vec<u32> =

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The fault matrix: each thing that can break, at each place at which it can.
+//!
+//! How many requests the firmware gets from binding, from a client's life and from unbinding is
+//! counted in a clean round first; then each of them has its reply lost, late, corrupt or an error.
+//! Whatever happens must end in bounded time. If it ended with an error, the driver has said so; and
+//! once the fault is gone the next round works.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use super::card::{Ask, Card};
+use super::{BOUND, Effort, JOB, Row, work};
+
+/// What becomes of a reply.
+struct Action {
+    name: &'static str,
+    /// In the fault script.
+    script: &'static str,
+    /// The driver must get over it.
+    harmless: bool,
+    /// Afterwards the firmware counts as dead.
+    deadly: bool,
+}
+
+const ACTIONS: [Action; 7] = [
+    Action {
+        name: "late",
+        script: "action='delay'\nms=150",
+        harmless: true,
+        deadly: false,
+    },
+    Action {
+        name: "busy",
+        script: "action='status'\nstatus=3",
+        // Functions without a status of their own have no way to say it.
+        harmless: false,
+        deadly: false,
+    },
+    Action { name: "lost", script: "action='swallow'", harmless: false, deadly: true },
+    Action { name: "bad checksum", script: "action='checksum'", harmless: false, deadly: true },
+    Action { name: "bad length", script: "action='length'", harmless: false, deadly: true },
+    Action { name: "bad signature", script: "action='signature'", harmless: false, deadly: true },
+    Action { name: "refused", script: "action='status'\nstatus=0x1a", harmless: false, deadly: false },
+];
+
+/// How a step ended.
+enum End {
+    Unharmed,
+    /// With this, and what the driver said.
+    Refused(String, Vec<String>),
+}
+
+/// Whether a sweep that takes one step of `stride` takes this one.
+fn chosen(nth: u64, stride: u64, salt: &str) -> bool {
+    (nth + salt.len() as u64) % stride == 0
+}
+
+/// A sweep under way.
+pub struct Sweep<'a> {
+    card: &'a mut Card,
+    effort: Effort,
+}
+
+impl<'a> Sweep<'a> {
+    /// The card is not bound.
+    pub fn new(card: &'a mut Card, effort: Effort) -> Self {
+        Self { card, effort }
+    }
+
+    /// Everything; says whether nothing was wrong.
+    pub fn run(mut self) -> anyhow::Result<bool> {
+        let mut good = true;
+        let counts = self.count()?;
+        println!(
+            "requests to the firmware: {} to bind, {} in a client's life, {} to unbind",
+            counts[0], counts[1], counts[2]
+        );
+        type Step = fn(&mut Sweep<'_>) -> anyhow::Result<()>;
+        let phases: [(&str, bool, Step); 3] = [
+            ("binding", false, |s| Ok(s.card.bind()?)),
+            ("a client's life", true, |s| work::life(&s.card.node()?, JOB)),
+            ("unbinding", true, |s| Ok(s.card.unbind()?)),
+        ];
+        for ((phase, bound, step), count) in phases.into_iter().zip(counts) {
+            for action in &ACTIONS {
+                let mut row = Row::new(format!("{phase}: {}", action.name));
+                // Another offset for each action, so that few steps still see many places.
+                let stride = self.effort.stride;
+                for nth in (1..=u64::from(count)).filter(|n| chosen(*n, stride, action.name)) {
+                    let script = format!("[[fault]]\nkind='rpc'\n{}\nnth={nth}\n", action.script);
+                    let title = format!("{phase}, request {nth}, {}", action.name);
+                    self.step(&mut row, &title, &script, bound, action, step)?;
+                }
+                good &= row.print();
+            }
+        }
+        good &= self.stages()?;
+        good &= self.registers()?;
+        good &= self.interrupts()?;
+        good &= self.page_faults()?;
+        self.card.load("")?;
+        Ok(good)
+    }
+
+    /// Requests in each phase of a round without faults.
+    fn count(&mut self) -> anyhow::Result<[u32; 3]> {
+        self.card.load("")?;
+        // The first round does what is done once.
+        for _ in 0..2 {
+            self.healthy(true)?;
+            self.healthy(false)?;
+        }
+        let mut marks = [self.card.ask(Ask::Requests)?; 4];
+        self.healthy(true)?;
+        marks[1] = self.card.ask(Ask::Requests)?;
+        work::life(&self.card.node()?, JOB)?;
+        marks[2] = self.card.ask(Ask::Requests)?;
+        let objects = self.card.ask(Ask::Objects)?;
+        self.healthy(false)?;
+        marks[3] = self.card.ask(Ask::Requests)?;
+        ensure!(self.card.ask(Ask::Left)? == 0, "of {objects} objects some were not freed");
+        Ok([marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]])
+    }
+
+    /// Has the driver bound, or not, without a fault.
+    fn healthy(&mut self, bound: bool) -> anyhow::Result<()> {
+        if self.card.bound() == bound {
+            return Ok(());
+        }
+        let done = if bound { self.card.bind() } else { self.card.unbind() };
+        done.with_context(|| format!("without a fault: {:?}", self.card.complaints()))
+    }
+
+    /// One fault at one place.
+    fn step(
+        &mut self,
+        row: &mut Row,
+        title: &str,
+        script: &str,
+        bound: bool,
+        action: &Action,
+        step: fn(&mut Sweep<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.healthy(bound)?;
+        let end = self.attempt(row, title, script, step)?;
+        row.steps += 1;
+        match end {
+            End::Unharmed => row.unharmed += 1,
+            End::Refused(_, _) => row.refused += 1,
+        }
+        if action.harmless && matches!(end, End::Refused(..)) {
+            row.wrong.push(format!("{title}: not got over"));
+        }
+        self.recover(action.deadly || !bound).with_context(|| format!("after {title}"))
+    }
+
+    /// Loads a fault, does something, and sees how it ends.
+    fn attempt(
+        &mut self,
+        row: &mut Row,
+        title: &str,
+        script: &str,
+        step: impl FnOnce(&mut Sweep<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<End> {
+        self.card.complaints();
+        self.card.load(script)?;
+        let start = Instant::now();
+        let result = step(self);
+        let time = start.elapsed();
+        let said = self.card.complaints();
+        let fired = self.card.ask(Ask::Fired)?;
+        self.card.load("")?;
+        row.longest = row.longest.max(time.as_secs_f64());
+        if time > BOUND {
+            row.wrong.push(format!("{title}: took {time:?}"));
+        }
+        if fired == 0 {
+            row.wrong.push(format!("{title}: the fault did not fire"));
+        }
+        let end = match result {
+            Ok(()) if said.is_empty() => End::Unharmed,
+            Ok(()) => End::Refused("no error".to_owned(), said),
+            Err(error) => End::Refused(format!("{error:#}"), said),
+        };
+        if let End::Refused(error, said) = &end {
+            if said.is_empty() {
+                row.wrong.push(format!("{title}: {error}, and no word about it"));
+            }
+            if self.effort.verbose {
+                println!("  {title}: {error}, {:.1} s: {}", time.as_secs_f64(), said.join(" | "));
+            }
+        }
+        Ok(end)
+    }
+
+    /// Without the fault all works again.
+    fn recover(&mut self, anew: bool) -> anyhow::Result<()> {
+        if self.card.bound() && anew {
+            self.card.unbind().context("unbind")?;
+        }
+        self.card.complaints();
+        if !self.card.bound() && self.card.bind().is_err() {
+            // What the last boot has protected only a reset takes away.
+            self.card.reset()?;
+            let said = self.card.complaints();
+            self.card.bind().with_context(|| format!("not even after a reset: {said:?}"))?;
+        }
+        work::life(&self.card.node()?, JOB).context("the next client")
+    }
+
+    /// The firmware stops at a stage of its boot.
+    fn stages(&mut self) -> anyhow::Result<bool> {
+        let mut row = Row::new("boot stops at a stage");
+        for (stage, said) in [
+            ("gfw", "GFW"),
+            ("fwsec", "FWSEC"),
+            ("booter", "booter_load"),
+            ("riscv", "RISC-V"),
+            ("init-done", "GSP_INIT_DONE"),
+            ("queue", "GSP_INIT_DONE"),
+            ("booter-unload", "booter_unload"),
+        ] {
+            let unload = stage == "booter-unload";
+            self.healthy(unload)?;
+            let script = format!("[[fault]]\nkind='boot'\nstage='{stage}'\n");
+            let end = self.attempt(&mut row, stage, &script, |s| {
+                Ok(if unload { s.card.unbind() } else { s.card.bind() }?)
+            })?;
+            row.steps += 1;
+            match end {
+                End::Refused(_, lines) if lines.iter().any(|line| line.contains(said)) => {
+                    row.refused += 1;
+                }
+                End::Refused(error, lines) => row
+                    .wrong
+                    .push(format!("{stage}: {error}: nobody named {said}: {}", lines.join(" | "))),
+                End::Unharmed => row.wrong.push(format!("{stage}: not noticed")),
+            }
+            self.recover(true).with_context(|| format!("after {stage}"))?;
+        }
+        Ok(row.print())
+    }
+
+    /// All registers read as ones from some access on: of binding, of a life, of unbinding.
+    fn registers(&mut self) -> anyhow::Result<bool> {
+        let mut row = Row::new("registers read as ones from the nth");
+        let mut nth = 1;
+        let mut through = false;
+        while !through {
+            self.healthy(false)?;
+            let script = format!("[[fault]]\nkind='all-ones'\nnth={nth}\n");
+            let title = format!("read {nth}");
+            let mut all = false;
+            self.attempt(&mut row, &title, &script, |s| {
+                s.card.bind()?;
+                let _ = work::life(&s.card.node()?, JOB);
+                all = s.card.ask(Ask::Fired)? == 0;
+                if all {
+                    // Past the last access: now they are ones from the next one on.
+                    s.card.load("[[fault]]\nkind='all-ones'\n")?;
+                }
+                Ok(s.card.unbind()?)
+            })?;
+            row.steps += 1;
+            row.refused += 1;
+            through = all;
+            self.card.reset()?;
+            self.recover(true).with_context(|| format!("after {title}"))?;
+            // Denser than a decimal place of the number of accesses, and never the same residue.
+            nth += 1 + nth * self.effort.stride.min(16) / 16;
+        }
+        Ok(row.print())
+    }
+
+    /// Interrupts get lost.
+    fn interrupts(&mut self) -> anyhow::Result<bool> {
+        let mut row = Row::new("all interrupts are lost");
+        self.healthy(false)?;
+        let script = "[[fault]]\nkind='drop-msi'\ncount=1000000\n";
+        let end = self.attempt(&mut row, "binding", script, |s| {
+            s.card.bind()?;
+            Ok(s.card.unbind()?)
+        })?;
+        row.steps += 1;
+        match end {
+            End::Unharmed => row.unharmed += 1,
+            End::Refused(error, said) => row.wrong.push(format!("{error}: {said:?}")),
+        }
+        self.recover(true)?;
+        // A job whose interrupt is lost ends when somebody looks.
+        let end = self.attempt(&mut row, "a job", script, |s| work::life(&s.card.node()?, JOB))?;
+        row.steps += 1;
+        match end {
+            End::Unharmed => row.unharmed += 1,
+            End::Refused(_, _) => row.refused += 1,
+        }
+        self.recover(true)?;
+        Ok(row.print())
+    }
+
+    /// Pages fault that are mapped.
+    fn page_faults(&mut self) -> anyhow::Result<bool> {
+        let mut row = Row::new("a mapped page faults");
+        for va in [0x1_0000_0000u64, 0x1_1000_0000, 0x1_2000_0000 + (1 << 20) - 4096] {
+            let title = format!("{va:#x}");
+            let script = format!("[[fault]]\nkind='mmu-fault'\nva={va}\n");
+            self.healthy(true)?;
+            let end = self
+                .attempt(&mut row, &title, &script, |s| work::life(&s.card.node()?, JOB))?;
+            row.steps += 1;
+            match end {
+                End::Refused(..) => row.refused += 1,
+                End::Unharmed => row.wrong.push(format!("{title}: not noticed")),
+            }
+            thread::sleep(Duration::from_millis(10));
+            self.recover(false).with_context(|| format!("after {title}"))?;
+        }
+        Ok(row.print())
+    }
+}
