@@ -15,7 +15,6 @@ use core::marker::PhantomData;
 use kernel::{
     dma::Coherent,
     io::{
-        poll::read_poll_timeout,
         register::{
             RegisterBase,
             WithBase, //
@@ -196,12 +195,18 @@ impl<'a, E: Engine> Falcon<'a, E> {
         bar.update(regs::falcon::ENGINE::of::<E>(), |r| r.with_reset(false));
 
         self.poll(SCRUB_LIMIT, || self.hal.scrubbed(self.hw))
-            .inspect_err(|_| dev_err!(dev, "{}: memories not cleared after reset\n", E::NAME))?;
+            .inspect_err(|e| {
+                dev_err!(dev, "{}: memories not cleared after reset: {e:?}\n", E::NAME)
+            })?;
         self.hal
             .select(self.hw, core)
-            .inspect_err(|_| dev_err!(dev, "{}: cannot select the {core:?} core\n", E::NAME))?;
+            .inspect_err(|e| {
+                dev_err!(dev, "{}: cannot select the {core:?} core: {e:?}\n", E::NAME)
+            })?;
         self.poll(SCRUB_LIMIT, || self.hal.scrubbed(self.hw))
-            .inspect_err(|_| dev_err!(dev, "{}: memories not cleared for {core:?}\n", E::NAME))?;
+            .inspect_err(|e| {
+                dev_err!(dev, "{}: memories not cleared for {core:?}: {e:?}\n", E::NAME)
+            })?;
 
         let boot_0 = bar.read(regs::chip::BOOT_0).into_raw();
         bar.write(
@@ -278,25 +283,18 @@ impl<'a, E: Engine> Falcon<'a, E> {
         }
     }
 
-    /// Waits until the falcon core halts; -ETIMEDOUT after two seconds.
+    /// Waits until the falcon core halts; as of [`Hw::poll`] with two seconds.
     pub(crate) fn wait_halted(self) -> Result {
-        read_poll_timeout(
-            || Ok(self.hw.bar.read(regs::falcon::CPUCTL::of::<E>())),
-            |r| r.halted(),
-            RUN_PERIOD,
-            RUN_LIMIT,
-        )
-        .map(|_| ())
+        self.hw.poll(RUN_PERIOD, RUN_LIMIT, || {
+            self.hw
+                .bar
+                .read(regs::falcon::CPUCTL::of::<E>())
+                .halted()
+        })
     }
 
     fn poll(self, limit: Delta, condition: impl Fn() -> bool) -> Result {
-        read_poll_timeout(
-            || Ok(condition()),
-            |done| *done,
-            Delta::from_micros(2),
-            limit,
-        )
-        .map(|_| ())
+        self.hw.poll(Delta::from_micros(2), limit, condition)
     }
 }
 
@@ -348,12 +346,12 @@ impl<'a, E: Engine> Loaded<'a, E> {
 impl<E: Engine> Running<'_, E> {
     /// Waits for the image to finish and returns the mailboxes.
     pub(crate) fn wait_halted(self) -> Result<(u32, u32)> {
-        self.falcon.wait_halted().inspect_err(|_| {
+        self.falcon.wait_halted().inspect_err(|e| {
             let (m0, m1) = self.falcon.mailboxes();
 
             dev_err!(
                 self.falcon.hw.dev,
-                "{}: {} did not halt within 2 s (mailboxes {m0:#x}, {m1:#x})\n",
+                "{}: {} did not halt: {e:?} (mailboxes {m0:#x}, {m1:#x})\n",
                 E::NAME,
                 self.name
             )

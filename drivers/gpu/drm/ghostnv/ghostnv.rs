@@ -40,6 +40,10 @@ kernel::prelude::module! {
             default: 2000,
             description: "How long a job may run before its channel is stopped, in milliseconds",
         },
+        rpc_timeout_ms: u32 {
+            default: 5000,
+            description: "How long the firmware may take to answer a call, in milliseconds",
+        },
     },
 }
 

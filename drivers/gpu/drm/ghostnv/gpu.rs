@@ -63,6 +63,55 @@ pub(crate) struct Hw<'a> {
     pub(crate) chip: &'static Chip,
 }
 
+impl Hw<'_> {
+    /// Whether the GPU has left the bus, by one read over it.
+    pub(crate) fn gone(self) -> bool {
+        absent(self.bar.read(regs::chip::BOOT_0).into_raw())
+    }
+
+    /// Looks at registers every `period` until `condition` holds.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the GPU has left the bus meanwhile: all its registers read as ones then, which
+    /// satisfies many a condition, so that is looked at whenever one holds and now and then while
+    /// it does not. `ETIMEDOUT` after `limit`.
+    pub(crate) fn poll(
+        self,
+        period: Delta,
+        limit: Delta,
+        mut condition: impl FnMut() -> bool,
+    ) -> Result {
+        /// Looks between two checks that the GPU is there.
+        const EVERY: u32 = 32;
+        let mut looks = 0;
+
+        let done = read_poll_timeout(
+            || {
+                let held = condition();
+                looks += 1;
+                if (held || looks % EVERY == 0) && self.gone() {
+                    return Err(ENODEV);
+                }
+                Ok(held)
+            },
+            |held| *held,
+            period,
+            limit,
+        );
+        match done {
+            Err(ETIMEDOUT) if self.gone() => Err(ENODEV),
+            done => done.map(|_| ()),
+        }
+    }
+}
+
+/// Whether `BOOT_0` cannot be any chip's: a device that does not answer reads as all ones, and as
+/// zeroes behind some bridges.
+fn absent(boot_0: u32) -> bool {
+    boot_0 == u32::MAX || boot_0 == 0
+}
+
 /// What everything shares that uses a GPU whose firmware runs.
 ///
 /// Whoever holds one lets go of it before the driver lets go of the device.
@@ -166,15 +215,17 @@ impl<'bound> Gpu<'bound> {
         wait_for_board(pdev.as_ref(), &bar)?;
 
         let flush = SysmemFlush::new(pdev.as_ref(), bar.clone())?;
-        let gsp = Gsp::boot(pdev, bar.clone(), chip).inspect_err(|_| {
-            // Then what the boot said is only how it noticed.
-            if gone(&bar) {
-                dev_err!(pdev, "the GPU left the bus during its boot\n");
+        let (gsp, core, drm) = Self::start(pdev, &bar, chip).inspect_err(|_| {
+            let hw = Hw {
+                dev: pdev.as_ref(),
+                bar: &bar,
+                chip,
+            };
+            // Then what was said before is only how it was noticed.
+            if hw.gone() {
+                dev_err!(pdev, "the GPU left the bus while it was set up\n");
             }
         })?;
-
-        let core = Core::new(&gsp, pdev, bar.clone())?;
-        let drm = uapi::register(pdev, core.clone(), gsp.info())?;
 
         Ok(try_pin_init!(Self {
             drm,
@@ -186,21 +237,38 @@ impl<'bound> Gpu<'bound> {
             bar,
         }))
     }
+
+    /// Boots the firmware, and makes of it what clients use.
+    #[inline(never)]
+    fn start(
+        pdev: &'bound pci::Device<device::Core<'_>>,
+        bar: &Arc<pci::Bar<'bound, BAR0_SIZE>>,
+        chip: &'static Chip,
+    ) -> Result<Parts<'bound>> {
+        let gsp = Gsp::boot(pdev, bar.clone(), chip)?;
+        let core = Core::new(&gsp, pdev, bar.clone())?;
+        let drm = uapi::register(pdev, core.clone(), gsp.info())?;
+
+        Ok((gsp, core, drm))
+    }
 }
 
-/// Whether registers read all ones, as those of a device do that no longer answers.
-fn gone(bar: Bar0<'_>) -> bool {
-    bar.read(regs::chip::BOOT_0).into_raw() == u32::MAX
-}
+/// What [`Gpu::start`] makes.
+type Parts<'bound> = (
+    Gsp<'bound>,
+    Arc<Core<'bound>>,
+    drm::Registration<'bound, uapi::Driver>,
+);
 
 /// Reads which chip this is, and says why when it is none for this driver.
 fn identify(dev: &device::Device, bar: Bar0<'_>) -> Result<&'static Chip> {
     let boot_0 = bar.read(regs::chip::BOOT_0);
 
-    if gone(bar) {
+    if absent(boot_0.into_raw()) {
         dev_err!(
             dev,
-            "registers read all ones: the GPU is off or has left the bus\n"
+            "registers read {:#x}: the GPU is off or has left the bus\n",
+            boot_0.into_raw()
         );
         return Err(ENODEV);
     }
@@ -211,6 +279,11 @@ fn identify(dev: &device::Device, bar: Bar0<'_>) -> Result<&'static Chip> {
 
     let boot_42 = bar.read(regs::chip::BOOT_42);
     let id = boot_42.chip_id();
+
+    if boot_42.into_raw() == u32::MAX {
+        dev_err!(dev, "the GPU left the bus while it was identified\n");
+        return Err(ENODEV);
+    }
 
     match chip::identify(id) {
         Identity::Supported(chip) => {

@@ -152,6 +152,10 @@ fn open(hw: Hw<'_>) {
 fn acknowledge(hw: Hw<'_>) -> bool {
     let bar = hw.bar;
     let top = bar.read(TOP).subtrees();
+    if top == u32::MAX {
+        // The GPU has left the bus.
+        return false;
+    }
     let mut any = false;
     for leaf in (0..LEAVES).filter(|leaf| top & 1 << (leaf / 2) != 0) {
         if let Some(at) = LEAF::try_at(leaf) {
@@ -172,6 +176,10 @@ fn serve_gsp(hw: Hw<'_>) -> bool {
     let bar = hw.bar;
     let falcon = Falcon::<Gsp>::new(hw);
     let stat = bar.read(IRQSTAT::of::<Gsp>());
+    if stat.into_raw() == u32::MAX {
+        // The GPU has left the bus.
+        return false;
+    }
     let bits = stat.into_raw() & falcon.riscv_irq_mask();
     let message = IRQSTAT::from(bits).swgen0();
     let rest = IRQSTAT::from(bits).with_swgen0(false).into_raw();

@@ -134,7 +134,13 @@ impl<'bound> Memory<'bound> {
     ) -> Result<Self> {
         let format: &'static dyn Format = &Gp100;
         let [bar1, bar2] = info.bar_page_directories;
-        let vram = Vram::new(&info.usable)?;
+        let vram = Vram::new(&info.usable).inspect_err(|e| {
+            dev_err!(
+                pdev,
+                "no use can be made of the video memory that the firmware leaves, {:x?}: {e:?}\n",
+                info.usable
+            );
+        })?;
         let tlb = Arc::pin_init(Tlb::new(bar), GFP_KERNEL)?;
         let bar2 = Bar2::new(pdev, link, tlb.clone(), format, &vram, bar2)?;
         let bar2 = Arc::pin_init(bar2, GFP_KERNEL)?;

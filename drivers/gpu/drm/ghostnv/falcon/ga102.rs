@@ -85,13 +85,9 @@ impl<E: Engine> Hal<E> for Ga102 {
                 .with_br_fetch(riscv)
                 .with_valid(riscv),
         );
-        read_poll_timeout(
-            || Ok(hw.bar.read(BcrCtrl::of::<E>())),
-            |r| r.valid(),
-            Delta::from_micros(2),
-            LIMIT,
-        )
-        .map(|_| ())
+        hw.poll(Delta::from_micros(2), LIMIT, || {
+            hw.bar.read(BcrCtrl::of::<E>()).valid()
+        })
     }
 
     fn load(&self, hw: Hw<'_>, ucode: &Ucode) -> Result<Staging> {
@@ -192,6 +188,8 @@ fn fetch<E: Engine>(
         regs::falcon::DMATRFBASE1::zeroed().try_with_base(base >> 40)?,
     );
 
+    // All ones say that there is room and that nothing is under way; what becomes of the image on a
+    // GPU that is gone, whoever starts it finds.
     let wait = |idle: bool| {
         read_poll_timeout(
             || Ok(bar.read(regs::falcon::DMATRFCMD::of::<E>())),

@@ -23,10 +23,7 @@ use kernel::{
         self,
         Bound, //
     },
-    io::{
-        poll::read_poll_timeout,
-        Io, //
-    },
+    io::Io,
     pci,
     prelude::*,
     sync::Arc,
@@ -105,11 +102,6 @@ const POLL_PERIOD: Delta = Delta::from_micros(100);
 pub(super) fn halves(address: u64) -> (u32, u32) {
     // CAST: Both halves are meant.
     (address as u32, (address >> 32) as u32)
-}
-
-/// Waits for a register without an interrupt.
-fn poll(deadline: Delta, condition: impl Fn() -> bool) -> Result {
-    read_poll_timeout(|| Ok(condition()), |done| *done, POLL_PERIOD, deadline).map(|_| ())
 }
 
 /// Makes the rings.
@@ -198,6 +190,10 @@ impl<'bound> Boot<'bound, Prepared> {
         let hw = link.hw();
 
         if let Some(region) = mem::wpr2(hw) {
+            if hw.gone() {
+                // Ones in all registers are no region; the caller says so.
+                return Err(ENODEV);
+            }
             dev_err!(
                 dev,
                 "WPR2 is set up at {region:#x?} already: the GPU needs a reset\n"
@@ -295,8 +291,13 @@ impl<'bound> Boot<'bound, Armed> {
         }
         let gsp = Falcon::<GspEngine>::new(hw);
         gsp.set_os_version(self.parts.app_version);
-        poll(ACTIVE_DEADLINE, || gsp.riscv_active())
-            .inspect_err(|_| dev_err!(hw.dev, "GSP: the RISC-V core did not start within 5 s\n"))?;
+        hw.poll(POLL_PERIOD, ACTIVE_DEADLINE, || gsp.riscv_active())
+            .inspect_err(|e| {
+                dev_err!(
+                    hw.dev,
+                    "GSP: the RISC-V core did not start within 5 s: {e:?}\n"
+                )
+            })?;
         Ok(self.reached())
     }
 }

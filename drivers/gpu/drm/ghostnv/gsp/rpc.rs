@@ -21,6 +21,7 @@ use kernel::{
         Mutex, //
     },
     time::{
+        delay::fsleep,
         Delta,
         Instant,
         Monotonic, //
@@ -75,8 +76,6 @@ pub(crate) trait Call {
     const NAME: &'static str;
     /// Most bytes of payload that a reply may have.
     const REPLY_MAX: usize;
-    /// How long the firmware may take.
-    const DEADLINE: Delta = Delta::from_secs(5);
     type Reply;
 
     /// Writes the payload.
@@ -94,6 +93,19 @@ const SPACE_DEADLINE: Delta = Delta::from_secs(4);
 
 /// How often a waiter looks by itself, should an interrupt get lost.
 const LOST_INTERRUPT: Delta = Delta::from_millis(500);
+
+/// How long an answer usually takes at most; then the waiter looks whether the GPU is still there.
+const USUAL: Delta = Delta::from_millis(20);
+
+/// How long to leave a firmware alone that is busy.
+const BUSY: Delta = Delta::from_millis(2);
+
+/// How long the firmware may take for a call.
+fn time_limit() -> Delta {
+    // Zero would end every conversation.
+    let ms = crate::module_parameters::rpc_timeout_ms.value().max(1);
+    Delta::from_millis(ms.into())
+}
 
 struct Inner {
     rings: Rings<SharedMemory>,
@@ -204,17 +216,38 @@ impl<'bound> Link<'bound> {
     }
 
     /// Makes a call and waits for its reply.
+    ///
+    /// A firmware that is busy for the moment, and says that the same call may succeed later, is
+    /// asked again until the time for a call is over.
     pub(crate) fn call<C: Call>(&self, call: &C) -> Result<C::Reply> {
-        let mut inner = self.inner.lock();
+        let start: Instant<Monotonic> = Instant::now();
+        loop {
+            let mut inner = self.inner.lock();
+            self.exchange(&mut inner, call)?;
+            let malformed = |_: &Error| dev_err!(self.dev, "GSP: malformed reply to {}\n", C::NAME);
+            let Err(status) = C::status(&inner.reply).inspect_err(malformed)? else {
+                return C::decode(&inner.reply).inspect_err(malformed);
+            };
+            if !status.is_busy() || start.elapsed() >= time_limit() {
+                dev_err!(self.dev, "GSP: {} refused: {status}\n", C::NAME);
+                return Err(status.into());
+            }
+            drop(inner);
+            fsleep(BUSY);
+        }
+    }
+
+    /// Makes a call and has its reply in `inner.reply`.
+    fn exchange<C: Call>(&self, inner: &mut Inner, call: &C) -> Result {
         inner.request.clear();
         call.encode(&mut inner.request)?;
         inner.reply.clear();
         inner.reply.reserve(C::REPLY_MAX, GFP_KERNEL)?;
-        self.post(&mut inner, C::FUNCTION, C::NAME)?;
+        self.post(inner, C::FUNCTION, C::NAME)?;
 
         // Whether all of the reply so far says that more of it follows.
         let mut started = false;
-        self.wait(&mut inner, C::NAME, C::DEADLINE, |message, reply| {
+        self.wait(inner, C::NAME, time_limit(), |message, reply| {
             let expected = if started {
                 function::CONTINUATION_RECORD
             } else {
@@ -246,13 +279,7 @@ impl<'bound> Link<'bound> {
                     Step::More
                 },
             )
-        })?;
-        let malformed = |_: &Error| dev_err!(self.dev, "GSP: malformed reply to {}\n", C::NAME);
-        if let Err(status) = C::status(&inner.reply).inspect_err(malformed)? {
-            dev_err!(self.dev, "GSP: {} refused: {status}\n", C::NAME);
-            return Err(status.into());
-        }
-        C::decode(&inner.reply).inspect_err(malformed)
+        })
     }
 
     /// Waits for an event; `handle` gets each one and says what it was.
@@ -267,9 +294,17 @@ impl<'bound> Link<'bound> {
             &mut inner,
             name,
             deadline,
-            |message, _| match Event::parse(message)? {
-                None => Ok(Step::Other),
-                Some(event) => handle(&event),
+            |message, _| match Event::parse(message) {
+                Ok(None) => Ok(Step::Other),
+                Ok(Some(event)) => handle(&event),
+                Err(e) => {
+                    dev_err!(
+                        self.dev,
+                        "GSP: malformed event {:#x} before {name}\n",
+                        message.function
+                    );
+                    Err(e)
+                }
             },
         )
     }
@@ -398,9 +433,14 @@ impl<'bound> Link<'bound> {
         let listener = self.signal.listen();
         loop {
             let seen = listener.seen();
-            while self.next(inner).inspect_err(|_| {
-                dev_err!(self.dev, "GSP: gave up on {name}\n");
-            })? {
+            while match self.next(inner) {
+                Ok(taken) => taken,
+                Err(e) => {
+                    inner.dead = true;
+                    dev_err!(self.dev, "GSP: gave up on {name}\n");
+                    return Err(e);
+                }
+            } {
                 let message = wire::decode(&inner.incoming)?;
                 match accept(&message, &mut inner.reply)? {
                     Step::Done(result) => return Ok(result),
@@ -408,7 +448,13 @@ impl<'bound> Link<'bound> {
                     Step::Other => self.unclaimed(&inner.incoming),
                 }
             }
-            if start.elapsed() >= deadline {
+            let waited = start.elapsed();
+            if waited >= USUAL && self.hw().gone() {
+                inner.dead = true;
+                dev_err!(self.dev, "GSP: no {name}: the GPU has left the bus\n");
+                return Err(ENODEV);
+            }
+            if waited >= deadline {
                 inner.dead = true;
                 dev_err!(
                     self.dev,
@@ -417,7 +463,12 @@ impl<'bound> Link<'bound> {
                 );
                 return Err(ETIMEDOUT);
             }
-            listener.wait(seen, LOST_INTERRUPT);
+            let rest = if waited < USUAL {
+                USUAL
+            } else {
+                LOST_INTERRUPT.min(deadline - waited)
+            };
+            listener.wait(seen, rest);
         }
     }
 }

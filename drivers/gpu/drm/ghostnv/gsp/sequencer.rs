@@ -12,7 +12,6 @@
 
 use kernel::{
     io::{
-        poll::read_poll_timeout,
         Io, //
     },
     prelude::*,
@@ -193,13 +192,12 @@ fn execute(command: Command, hw: Hw<'_>, core: &mut impl Core) -> Result {
         } => {
             let register = usize::try_from(register)?;
             let limit = Delta::from_micros(i64::from(timeout_us.min(LIMIT_US)));
-            read_poll_timeout(
-                || bar.try_read32(register),
-                |got| got & mask == value,
-                Delta::from_micros(10),
-                limit,
-            )
-            .map(|_| ())
+            // So that the loop below cannot fail by the register's number.
+            bar.try_read32(register)?;
+            hw.poll(Delta::from_micros(10), limit, || {
+                bar.try_read32(register)
+                    .is_ok_and(|got| got & mask == value)
+            })
             .inspect_err(|_| dev_err!(hw.dev, "GSP: register poll failed, error {error:#x}\n"))
         }
         Command::Delay { microseconds } => {

@@ -24,6 +24,12 @@ impl Status {
         }
     }
 
+    /// Whether nothing was done, and the same may succeed in a moment.
+    pub(crate) fn is_busy(self) -> bool {
+        const BUSY_RETRY: u32 = 0x03;
+        self.0 == BUSY_RETRY
+    }
+
     /// Name and error number of the statuses that a driver meets.
     fn known(self) -> Option<(&'static str, Error)> {
         Some(match self.0 {

@@ -64,7 +64,7 @@ impl<'bound> Tlb<'bound> {
     /// # Errors
     ///
     /// `ETIMEDOUT` if the hardware does not get done within 2 s; what was mapped may still be in
-    /// use then.
+    /// use then. None for a GPU that has left the bus, which uses nothing any more.
     pub(crate) fn invalidate(&self, root: u64, users: Users) -> Result {
         const LIMIT: Delta = Delta::from_secs(2);
         let bar = &*self.bar;
@@ -90,7 +90,8 @@ impl<'bound> Tlb<'bound> {
         bar.write_reg(command);
         read_poll_timeout(
             || Ok(bar.read(MMU_INVALIDATE)),
-            |now| !now.trigger(),
+            // All ones are of a GPU that is gone: the upper bits are none of the register's.
+            |now| !now.trigger() || now.into_raw() == u32::MAX,
             Delta::ZERO,
             LIMIT,
         )

@@ -197,7 +197,14 @@ impl Engines {
         let gsp_vector = table
             .iter()
             .find(|entry| entry.unit == interrupt_unit::GSP && entry.stall != NO_VECTOR)
-            .ok_or(EIO)?
+            .ok_or(EIO)
+            .inspect_err(|_| {
+                dev_err!(
+                    root.link().hw().dev,
+                    "GSP: none of {} interrupt vectors is its own\n",
+                    table.len()
+                );
+            })?
             .stall;
         let mut list = KVec::new();
         let mut base = 0;

@@ -5,9 +5,7 @@
 //! `vk-transfer` and `vk-cycle` are ordinary Vulkan applications, so they judge the whole stack:
 //! Mesa's NVK, the kernel driver and the (emulated) GPU. `gpu-hostile` and `gpu-uapi` speak the
 //! nouveau uAPI themselves, because no Vulkan implementation submits what they have to submit.
-//! Mesa's NVK, the kernel driver and the (emulated) GPU. `gpu-hostile` speaks the nouveau uAPI
-//! itself, because no Vulkan implementation submits what it has to submit. `gpu-soak` breaks the GPU
-//! and takes it away under such clients.
+//! `gpu-soak` breaks the GPU and takes it away under such clients.
 //!
 //! `gpu-bench` measures, on any driver of that uAPI.
 //!
@@ -23,6 +21,7 @@ pub mod process;
 pub mod random;
 pub mod semantics;
 pub mod soak;
+pub mod starve;
 pub mod transfer;
 pub mod uapi;
 pub mod vk;

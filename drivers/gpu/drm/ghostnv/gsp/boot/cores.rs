@@ -25,8 +25,8 @@ use crate::{
 };
 
 use super::{
-    poll,
-    ACTIVE_DEADLINE, //
+    ACTIVE_DEADLINE,
+    POLL_PERIOD, //
 };
 
 /// How long Booter may take to hand the GSP back.
@@ -60,7 +60,7 @@ impl sequencer::Core for SequencerCore<'_> {
         gsp.reset_into(Core::RiscV)?;
         gsp.set_mailboxes(self.arguments);
         sec2.start();
-        poll(HANDOFF_DEADLINE, || {
+        self.hw.poll(POLL_PERIOD, HANDOFF_DEADLINE, || {
             self.hw
                 .bar
                 .read(regs::chip::BSI_SECURE_SCRATCH_14)
@@ -74,6 +74,7 @@ impl sequencer::Core for SequencerCore<'_> {
             }
         }
         gsp.set_os_version(self.app_version);
-        poll(ACTIVE_DEADLINE, || gsp.riscv_active())
+        self.hw
+            .poll(POLL_PERIOD, ACTIVE_DEADLINE, || gsp.riscv_active())
     }
 }

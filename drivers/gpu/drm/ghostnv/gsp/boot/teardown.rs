@@ -2,7 +2,11 @@
 
 //! Stopping the firmware, and making the GPU as it was before.
 //!
-//! Facts: open-gpu-kernel-modules 570.144, `kernel_gsp_tu102.c` (`kgspTeardown_TU102`).
+//! The firmware answers `UNLOADING_GUEST_DRIVER` like any call, and then stops; NVIDIA's driver
+//! waits for that whatever the answer says, and so does this one, unless there was none.
+//!
+//! Facts: open-gpu-kernel-modules 570.144, `kernel_gsp_tu102.c` (`kgspTeardown_TU102`),
+//! `kernel_gsp.c` (`kgspUnloadRm_IMPL`), `rpc.c` (`rpcUnloadingGuestDriver_v1F_07`).
 
 use kernel::{
     io::Io,
@@ -31,7 +35,7 @@ use crate::{
     }, //
 };
 
-use super::poll;
+use super::POLL_PERIOD;
 
 /// How long the firmware may take to stop after it agreed to.
 const STOP_DEADLINE: Delta = Delta::from_secs(5);
@@ -51,11 +55,15 @@ impl Teardown<'_> {
     /// Asks the firmware to stop, and waits until it has.
     fn stop(&self) -> Result {
         let hw = self.link.hw();
-        self.link.call(&UnloadingGuestDriver)?;
-        poll(STOP_DEADLINE, || {
+        let answer = self.link.call(&UnloadingGuestDriver);
+        if self.link.is_dead() {
+            return answer;
+        }
+        hw.poll(POLL_PERIOD, STOP_DEADLINE, || {
             Falcon::<GspEngine>::new(hw).mailboxes().0 & abi::MAILBOX_SUSPENDED != 0
         })
-        .inspect_err(|_| dev_err!(hw.dev, "GSP: did not stop within 5 s\n"))
+        .inspect_err(|e| dev_err!(hw.dev, "GSP: did not stop within 5 s: {e:?}\n"))?;
+        answer
     }
 
     /// Puts the falcon back and removes the protected region.
@@ -93,13 +101,20 @@ impl Teardown<'_> {
 
 impl Drop for Teardown<'_> {
     fn drop(&mut self) {
+        let hw = self.link.hw();
+
+        if hw.gone() {
+            // It has lost all state with its power.
+            dev_err!(hw.dev, "the GPU has left the bus: nothing to unload\n");
+            return;
+        }
         if self.talks && !self.link.is_dead() {
             // What failed has been said; the rest does not depend on it.
             let _ = self.stop();
         }
         if self.unprotect().is_err() {
             dev_err!(
-                self.link.hw().dev,
+                hw.dev,
                 "GSP: not unloaded; the GPU needs a reset before a driver can use it again\n"
             );
         }

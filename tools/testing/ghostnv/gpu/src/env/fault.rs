@@ -414,8 +414,6 @@ impl FaultPlan {
         })
     }
 
-    /// Whether the card is pulled out now.
-    pub fn unplug(&mut self, now_ns: u64) -> bool {
     /// Whether the card is pulled out now, and for how many milliseconds; 0: for good.
     pub fn unplug(&mut self, now_ns: u64) -> Option<u64> {
         self.hit(|f| match *f {
