@@ -3,7 +3,7 @@
 # The commands of GhostNV. Each sets up what it needs by itself and keeps it in
 # ${GHOSTNV_CACHE:-~/.cache/ghostnv}, so the second time is quick and needs no network.
 
-.PHONY: help run test bench lint vectors setup clean clean-cache
+.PHONY: help run test soak bench lint vectors setup clean clean-cache
 
 help:
 	@scripts/help
@@ -13,6 +13,9 @@ run:
 
 test:
 	@scripts/test
+
+soak:
+	@scripts/soak $(PARTS)
 
 bench:
 	@scripts/bench

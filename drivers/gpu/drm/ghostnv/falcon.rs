@@ -196,16 +196,22 @@ impl<'a, E: Engine> Falcon<'a, E> {
 
         self.poll(SCRUB_LIMIT, || self.hal.scrubbed(self.hw))
             .inspect_err(|e| {
-                dev_err!(dev, "{}: memories not cleared after reset: {e:?}\n", E::NAME)
+                dev_err!(
+                    dev,
+                    "{}: memories not cleared after reset: {e:?}\n",
+                    E::NAME
+                )
             })?;
-        self.hal
-            .select(self.hw, core)
-            .inspect_err(|e| {
-                dev_err!(dev, "{}: cannot select the {core:?} core: {e:?}\n", E::NAME)
-            })?;
+        self.hal.select(self.hw, core).inspect_err(|e| {
+            dev_err!(dev, "{}: cannot select the {core:?} core: {e:?}\n", E::NAME)
+        })?;
         self.poll(SCRUB_LIMIT, || self.hal.scrubbed(self.hw))
             .inspect_err(|e| {
-                dev_err!(dev, "{}: memories not cleared for {core:?}: {e:?}\n", E::NAME)
+                dev_err!(
+                    dev,
+                    "{}: memories not cleared for {core:?}: {e:?}\n",
+                    E::NAME
+                )
             })?;
 
         let boot_0 = bar.read(regs::chip::BOOT_0).into_raw();
@@ -286,10 +292,7 @@ impl<'a, E: Engine> Falcon<'a, E> {
     /// Waits until the falcon core halts; as of [`Hw::poll`] with two seconds.
     pub(crate) fn wait_halted(self) -> Result {
         self.hw.poll(RUN_PERIOD, RUN_LIMIT, || {
-            self.hw
-                .bar
-                .read(regs::falcon::CPUCTL::of::<E>())
-                .halted()
+            self.hw.bar.read(regs::falcon::CPUCTL::of::<E>()).halted()
         })
     }
 

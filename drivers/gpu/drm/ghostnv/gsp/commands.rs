@@ -159,6 +159,21 @@ fn usable_range(region: &FbRegion, vram: u64) -> Result<Option<Range<u64>>> {
     Ok(ours.then_some(region.base..end))
 }
 
+/// `EIO` unless a page directory of the firmware's can be at `address`: on a page of video memory
+/// that it has kept for itself.
+fn check_directory(address: u64, usable: &[Range<u64>], vram: u64) -> Result {
+    let page = address..address.checked_add(GSP_PAGE_SIZE as u64).ok_or(EIO)?;
+    let theirs = usable
+        .iter()
+        .all(|ours| page.end <= ours.start || ours.end <= page.start);
+
+    if address % GSP_PAGE_SIZE as u64 == 0 && page.end <= vram && theirs {
+        Ok(())
+    } else {
+        Err(EIO)
+    }
+}
+
 /// Asks what the GPU is.
 pub(crate) struct GetStaticInfo;
 
@@ -185,11 +200,15 @@ impl Call for GetStaticInfo {
                 usable.push(range, GFP_KERNEL)?;
             }
         }
+        let directories = [info.bar1_page_directory, info.bar2_page_directory];
+        for directory in directories {
+            check_directory(directory, &usable, info.fb_length)?;
+        }
         Ok(GpuInfo {
             vram: info.fb_length,
             usable,
             name: info.name,
-            bar_page_directories: [info.bar1_page_directory, info.bar2_page_directory],
+            bar_page_directories: directories,
             internal: [
                 info.internal_client,
                 info.internal_device,
@@ -300,6 +319,23 @@ mod tests {
         };
         assert!(usable_range(&endless, u64::MAX).is_err());
         Ok(())
+    }
+
+    #[test]
+    fn directories_are_the_firmwares() {
+        let usable = [0x1000..0x8000, 0xa000..0xb000];
+        for (address, good) in [
+            (0x8000, true),
+            (0x9000, true),
+            (0, true),
+            (0x9001, false),
+            (0x7000, false),
+            (0xa000, false),
+            (0x1_0000, false),
+            (u64::MAX - 4095, false),
+        ] {
+            assert_eq!(check_directory(address, &usable, 0x1_0000).is_ok(), good);
+        }
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl Engines {
             .ok_or(EIO)
             .inspect_err(|_| {
                 dev_err!(
-                    root.link().hw().dev,
+                    root.link.hw().dev,
                     "GSP: none of {} interrupt vectors is its own\n",
                     table.len()
                 );

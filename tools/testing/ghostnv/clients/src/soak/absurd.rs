@@ -124,7 +124,11 @@ const MESSAGES: [Message; 11] = [
         name: "GR_GET_ZCULL_INFO",
         function: 76,
         selector: 0x2080_1206,
-        fields: &[("aliquotTotal", 36, 4), ("regionByteMultiplier", 40, 4), ("subregionCount", 52, 4)],
+        fields: &[
+            ("aliquotTotal", 36, 4),
+            ("regionByteMultiplier", 40, 4),
+            ("subregionCount", 52, 4),
+        ],
     },
     Message {
         name: "GSP_RM_CONTROL",
@@ -168,8 +172,7 @@ const HEADERS: [Field; 9] = [
 fn plan() -> Vec<(String, String)> {
     let mut plan = Vec::new();
     let mut add = |title: String, function: u32, selector: u32, rest: String| {
-        let selector =
-            if selector == 0 { String::new() } else { format!("selector={selector}\n") };
+        let selector = if selector == 0 { String::new() } else { format!("selector={selector}\n") };
         let head = format!("[[fault]]\nkind='rpc'\nfunction={function}\n{selector}");
         plan.push((title, head + &rest));
     };
@@ -186,13 +189,15 @@ fn plan() -> Vec<(String, String)> {
             add(format!("{name}, length {value}"), function, selector, rest);
         }
     }
-    for value in VALUES {
-        for (field, at, width) in HEADERS {
+    for (field, at, width) in HEADERS {
+        for value in VALUES {
             let rest = format!("action='header'\nat={at}\nwidth={width}\nvalue='{value}'\n");
             add(format!("header of a reply, {field} {value}"), 65, 0, rest);
         }
+    }
+    for value in VALUES {
         let rest = format!("action='pointer'\nvalue='{value}'\n");
-        add(format!("write pointer of the ring {value}"), 65, 0, rest);
+        add(format!("write pointer of the ring, {value}"), 65, 0, rest);
     }
     plan
 }
@@ -204,7 +209,7 @@ pub fn run(card: &mut Card, effort: Effort) -> anyhow::Result<bool> {
         if number as u64 % effort.stride != effort.count % effort.stride {
             continue;
         }
-        let group = title.split(['.', ',', ' ']).next().unwrap_or_default();
+        let group = title.split(['.', ',']).next().unwrap_or_default();
         if rows.last().is_none_or(|row| row.name != group) {
             // Nothing of the last group is left over.
             again(card).with_context(|| format!("before {title}"))?;
@@ -218,7 +223,13 @@ pub fn run(card: &mut Card, effort: Effort) -> anyhow::Result<bool> {
     Ok(rows.iter().fold(true, |good, row| row.print() && good))
 }
 
-fn one(card: &mut Card, row: &mut Row, title: &str, script: &str, verbose: bool) -> anyhow::Result<()> {
+fn one(
+    card: &mut Card,
+    row: &mut Row,
+    title: &str,
+    script: &str,
+    verbose: bool,
+) -> anyhow::Result<()> {
     card.complaints();
     card.load(script)?;
     let start = Instant::now();

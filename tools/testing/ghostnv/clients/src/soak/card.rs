@@ -88,14 +88,33 @@ impl Card {
         Ok(u32::from_le_bytes(answer))
     }
 
-    /// Loads a fault script; an empty one takes the last one away.
-    pub fn load(&self, script: &str) -> anyhow::Result<()> {
+    fn text(&self, script: &str) -> anyhow::Result<()> {
         let config = self.config()?;
         for chunk in script.as_bytes().chunks(4) {
             let mut word = [b' '; 4];
             word[..chunk.len()].copy_from_slice(chunk);
             config.write_all_at(&word, self.port)?;
         }
+        Ok(())
+    }
+
+    /// Pulls the card out of its slot for some milliseconds.
+    pub fn pull(&self, ms: u64) -> anyhow::Result<()> {
+        self.text(&format!("[[fault]]\nkind='unplug'\nback={ms}\n"))?;
+        let config = self.config()?;
+        config.write_all_at(&(Ask::Load as u32).to_le_bytes(), self.port + 4)?;
+        let start = Instant::now();
+        let mut vendor = [0; 2];
+        while vendor != [0xff; 2] {
+            ensure!(start.elapsed() < Duration::from_secs(1), "the card is still there");
+            config.read_exact_at(&mut vendor, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Loads a fault script; an empty one takes the last one away.
+    pub fn load(&self, script: &str) -> anyhow::Result<()> {
+        self.text(script)?;
         let faults = script.matches("[[fault]]").count() as u32;
         let loaded = self.ask(Ask::Load)?;
         ensure!(loaded == faults, "the emulated GPU refused the script ({loaded:#x}): {script}");
@@ -174,7 +193,9 @@ fn complaint(record: &str, driver: &str) -> Option<String> {
     let level: u32 = head.split(',').next()?.parse().ok()?;
     let text = text.lines().next()?;
     let (device, said) = text.strip_prefix(driver)?.split_once(": ")?;
-    (level & 7 <= 4 && device.starts_with(' ')).then(|| said.trim_end().to_owned())
+    // The driver core's own line is no explanation.
+    let own = device.starts_with(' ') && !said.starts_with("probe with driver ");
+    (level & 7 <= 4 && own).then(|| said.trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -184,8 +205,11 @@ mod tests {
     #[test]
     fn complaints_are_the_drivers() {
         let said = |record| complaint(record, "ghostnv");
-        let line = "3,812,5555,-;ghostnv 0000:01:00.0: GSP: no FREE within 5000 ms\n SUBSYSTEM=pci\n";
+        let line =
+            "3,812,5555,-;ghostnv 0000:01:00.0: GSP: no FREE within 5000 ms\n SUBSYSTEM=pci\n";
         assert_eq!(said(line).as_deref(), Some("GSP: no FREE within 5000 ms"));
+        let core = "3,1,2,-;ghostnv 0000:01:00.0: probe with driver ghostnv failed with error -5\n";
+        assert_eq!(said(core), None);
         assert_eq!(said("6,812,5555,-;ghostnv 0000:01:00.0: NVIDIA GA102\n"), None);
         assert_eq!(said("3,812,5555,-;pcieport 0000:00:01.0: ghostnv: no\n"), None);
     }

@@ -27,12 +27,7 @@ struct Action {
 }
 
 const ACTIONS: [Action; 7] = [
-    Action {
-        name: "late",
-        script: "action='delay'\nms=150",
-        harmless: true,
-        deadly: false,
-    },
+    Action { name: "late", script: "action='delay'\nms=150", harmless: true, deadly: false },
     Action {
         name: "busy",
         script: "action='status'\nstatus=3",
@@ -44,7 +39,12 @@ const ACTIONS: [Action; 7] = [
     Action { name: "bad checksum", script: "action='checksum'", harmless: false, deadly: true },
     Action { name: "bad length", script: "action='length'", harmless: false, deadly: true },
     Action { name: "bad signature", script: "action='signature'", harmless: false, deadly: true },
-    Action { name: "refused", script: "action='status'\nstatus=0x1a", harmless: false, deadly: false },
+    Action {
+        name: "refused",
+        script: "action='status'\nstatus=0x1a",
+        harmless: false,
+        deadly: false,
+    },
 ];
 
 /// How a step ended.
@@ -228,6 +228,10 @@ impl<'a> Sweep<'a> {
             self.healthy(unload)?;
             let script = format!("[[fault]]\nkind='boot'\nstage='{stage}'\n");
             let end = self.attempt(&mut row, stage, &script, |s| {
+                if stage == "gfw" {
+                    // It runs when the board gets power, or is reset.
+                    s.card.reset()?;
+                }
                 Ok(if unload { s.card.unbind() } else { s.card.bind() }?)
             })?;
             row.steps += 1;
@@ -309,8 +313,8 @@ impl<'a> Sweep<'a> {
             let title = format!("{va:#x}");
             let script = format!("[[fault]]\nkind='mmu-fault'\nva={va}\n");
             self.healthy(true)?;
-            let end = self
-                .attempt(&mut row, &title, &script, |s| work::life(&s.card.node()?, JOB))?;
+            let end =
+                self.attempt(&mut row, &title, &script, |s| work::life(&s.card.node()?, JOB))?;
             row.steps += 1;
             match end {
                 End::Refused(..) => row.refused += 1,

@@ -53,7 +53,10 @@ impl Figures {
             let grown = kib - before.kernel.get(name).copied().unwrap_or(0);
             moved.push(format!("{name} {grown:+} KiB"));
             let limit = NOISE_KIB.max(rounds * NOISE / 1024);
-            ensure!(grown <= limit, "{name} grew by {grown} KiB in {rounds} rounds\n{before}\n{self}");
+            ensure!(
+                grown <= limit,
+                "{name} grew by {grown} KiB in {rounds} rounds\n{before}\n{self}"
+            );
         }
         ensure!(self.vram == before.vram, "video memory in use:\n{before}\n{self}");
         ensure!(self.objects == before.objects, "objects in the firmware:\n{before}\n{self}");

@@ -42,7 +42,8 @@ fn rounds(
         }
     }
     let before = before.context("no rounds")?;
-    let moved = Figures::take(card)?.since(&before, effort.count).with_context(|| what.to_owned())?;
+    let moved =
+        Figures::take(card)?.since(&before, effort.count).with_context(|| what.to_owned())?;
     let left = card.ask(Ask::Left)?;
     ensure!(left == 0, "{what}: {left} objects were left to the firmware when it was stopped");
     println!("{what}: {} rounds, {:.1} s: {moved}", effort.count, start.elapsed().as_secs_f64());
@@ -97,7 +98,7 @@ pub fn remove(card: &mut Card, effort: Effort) -> anyhow::Result<bool> {
             0 => card.unbind().context("unbind")?,
             1 => card.remove()?,
             _ => {
-                card.load(&format!("[[fault]]\nkind='unplug'\nback={OUT}\n"))?;
+                card.pull(OUT)?;
                 // The clients go on for a moment, as nobody knows it yet.
                 thread::sleep(Duration::from_millis(100));
                 card.remove()?;

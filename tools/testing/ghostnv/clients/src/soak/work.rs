@@ -30,9 +30,8 @@ pub fn life(node: &Path, limit: Duration) -> anyhow::Result<()> {
 /// Submits copies without end, several at a time; says "busy" when the first ones are under way.
 pub fn load(node: &Path, engine: Engine) -> anyhow::Result<()> {
     let seat = Seat::new(node, engine)?;
-    let copies = (0..COPIES).fold(Pushbuf::new(), |push, _| {
-        push.copy(seat.src.va, seat.dst.va, SIZE as u32)
-    });
+    let copies = (0..COPIES)
+        .fold(Pushbuf::new(), |push, _| push.copy(seat.src.va, seat.dst.va, SIZE as u32));
     let push = seat.stage(&copies.bytes())?;
     let mut under_way = VecDeque::new();
     for round in 0u64.. {

@@ -353,13 +353,14 @@ impl FaultPlan {
 
     /// Fault for an event, which only faults that name it are for.
     pub fn event(&mut self, event: u32) -> Option<RpcFault> {
-        let named = |f: &Planned| matches!(f.fault, Fault::Rpc { function: Some(f), .. } if f == event);
+        let named =
+            |f: &Planned| matches!(f.fault, Fault::Rpc { function: Some(f), .. } if f == event);
         if self.faults.iter().any(named) {
             // Those that name no function would count it; they are for replies.
             return self.hit(|f| match *f {
-                Fault::Rpc { function, action, ms, status, at, width, value, nth, count, .. }
-                    if function == Some(event) =>
-                {
+                Fault::Rpc {
+                    function, action, ms, status, at, width, value, nth, count, ..
+                } if function == Some(event) => {
                     Some((RpcFault { action, ms, status, at, width, value }, nth, count))
                 }
                 _ => None,

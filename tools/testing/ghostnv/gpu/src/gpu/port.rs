@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_guest_loads_faults_and_asks_whether_they_fired() {
-        let mut gpu = Gpu::new(Machine::new(&CHIPS[0], Env::new(1 << 30).unwrap(), None));
+        let mut gpu = Gpu::new(Machine::new(CHIPS[0], Env::new(1 << 30).unwrap(), None));
         gpu.config_write(4, &[6, 0]);
         let load = |gpu: &mut Gpu, script: &str| {
             for chunk in script.as_bytes().chunks(4) {
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_card_comes_back_without_its_state() {
-        let mut gpu = Gpu::new(Machine::new(&CHIPS[0], Env::new(1 << 30).unwrap(), None));
+        let mut gpu = Gpu::new(Machine::new(CHIPS[0], Env::new(1 << 30).unwrap(), None));
         gpu.hw.env.faults.replace("[[fault]]\nkind='unplug'\nback=1").unwrap();
         gpu.config_write(4, &[6, 0]);
         gpu.step(1000);
