@@ -124,6 +124,8 @@ impl<'a> Body<'a> {
 
     /// Stops the channel and ends its jobs; the one the GPU was at with `error`.
     fn stop(&self, error: Error) {
+        // Others must not ring for a channel that is not scheduled any more.
+        self.jobs.close();
         // What failed has been said. The firmware is dead then, and the GPU with it.
         let _ = self.hardware().stop();
         self.jobs.fail(error);

@@ -154,6 +154,27 @@ mod cases {
     }
 
     #[test]
+    fn nobody_rings_for_a_closed_queue() -> Result {
+        let (gpu, queue) = queue()?;
+        let given = submit(&queue, 1, true)?;
+        let waiting = submit(&queue, 1, false)?;
+        let counts = gpu.counts();
+
+        queue.close();
+        assert!(!queue.release(waiting.number));
+        assert!(queue.begin(1).is_err());
+        assert_eq!(gpu.counts(), counts);
+        // What the GPU has may still be done.
+        gpu.completed.store(1, Relaxed);
+        queue.complete();
+        assert_eq!(given.fence.status(), Some(Ok(())));
+        assert!(!waiting.fence.is_signaled());
+        queue.fail(EIO);
+        assert_eq!(waiting.fence.status(), Some(Err(EIO)));
+        Ok(())
+    }
+
+    #[test]
     fn the_ring_wraps() -> Result {
         let (gpu, queue) = queue()?;
         assert!(queue.begin(u32::MAX).is_err());
