@@ -8,6 +8,8 @@
 # that builds stay incremental and their results do not depend on where the cache is. The builtin
 # flavour differs from release in one driver: it starts as a copy of that build, at the same path.
 
+DRIVER_DIR=drivers/gpu/drm/ghostnv
+
 # kernel_work FLAVOUR: the directory that holds src/ and build-FLAVOUR/.
 kernel_work() { echo "$CACHE/kernel/work/$1"; }
 
@@ -36,10 +38,14 @@ kernel_source_version() {
 }
 
 # setup_kernel FLAVOUR: KERNEL_OUT is the finished kernel's directory: kernel, modules/, config.
+# With KERNEL_QUICK set, and only the driver changed, the driver is made the quick way.
 setup_kernel() {
-	local flavour=$1
+	local flavour=$1 build=build_kernel
 	KERNEL_OUT=$CACHE/kernel/out/$flavour-$(kernel_key "$flavour")
-	[[ -e $KERNEL_OUT/kernel ]] || with_lock "kernel-$flavour" build_kernel "$flavour"
+	if [[ ! -e $KERNEL_OUT/kernel ]] && quick_wanted && only_driver_changed "$flavour"; then
+		KERNEL_OUT+=-quick build=quick_driver
+	fi
+	[[ -e $KERNEL_OUT/kernel ]] || with_lock "kernel-$flavour" "$build" "$flavour"
 	touch "$KERNEL_OUT"
 }
 
@@ -54,6 +60,7 @@ build_kernel() {
 		step "kernel configuration ($flavour)" configure_kernel "$flavour"
 		step "kernel build ($flavour)" make_kernel "$flavour"
 		step "kernel install ($flavour)" publish_kernel "$flavour"
+		if quick_wanted && [[ $flavour != builtin ]]; then prime_quick "$flavour"; fi
 	fi
 	# What the build directory last made, for the short way of the next time.
 	printf '%s\n' "$(kernel_key "$flavour" --base-key)" "$KERNEL_OUT" >"$(kernel_work "$flavour")/published"
@@ -86,15 +93,21 @@ copy_release() {
 
 # The short way: the driver's module alone, in a copy of the last finished kernel.
 rebuild_driver() {
-	local work last tmp=$KERNEL_OUT.tmp dir=drivers/gpu/drm/ghostnv module file
+	drop_quick "$1"
+	in_kernel_tree "$1" make "O=/work/$(kernel_build "$1")" LLVM=-19 "-j$JOBS" $DRIVER_DIR/ghostnv.ko
+	publish_driver "$1"
+}
+
+# publish_driver FLAVOUR: KERNEL_OUT is the last finished kernel with the module just made.
+publish_driver() {
+	local work last tmp=$KERNEL_OUT.tmp module file
 	work=$(kernel_work "$1") last=$(tail -n 1 "$(kernel_work "$1")/published")
-	in_kernel_tree "$1" make "O=/work/$(kernel_build "$1")" LLVM=-19 "-j$JOBS" $dir/ghostnv.ko
 	rm -rf "$tmp" && cp -al "$last" "$tmp"
-	module=$(find "$tmp/modules" -path "*/$dir/ghostnv.ko")
+	module=$(find "$tmp/modules" -path "*/$DRIVER_DIR/ghostnv.ko")
 	[[ -n $module ]] || { echo "$last holds no ghostnv.ko" && return 1; }
 	rm "$module" "$tmp"/modules/*/modules.*
 	mkdir -p "$work/depmod/lib"
-	cp "$work/$(kernel_build "$1")/$dir/ghostnv.ko" "$work/depmod/"
+	cp "$work/$(kernel_build "$1")/$DRIVER_DIR/ghostnv.ko" "$work/depmod/"
 	in_kernel_tree "$1" llvm-strip-19 --strip-debug /work/depmod/ghostnv.ko
 	cp "$work/depmod/ghostnv.ko" "$module"
 	for file in order builtin builtin.modinfo; do
@@ -159,7 +172,7 @@ configure_kernel() {
 	build=$work/$name
 	mkdir -p "$build"
 	kernel_fragments "$flavour" >"$build.fragment"
-	key=$({ cat "$build.fragment" && find "$work/src/drivers/gpu/drm/ghostnv" -name Kconfig -exec cat {} + &&
+	key=$({ cat "$build.fragment" && find "$work/src/$DRIVER_DIR" -name Kconfig -exec cat {} + &&
 		cat "$REPO"/patches/*.patch; } | hash_of)
 	[[ ! -e $build/.config || ! -e $build/.ghostnv || $(<"$build/.ghostnv") != "$key" ]] || return 0
 	in_kernel_tree "$flavour" make "O=/work/$name" LLVM=-19 "KCONFIG_ALLCONFIG=/work/$name.fragment" allnoconfig
@@ -168,6 +181,7 @@ configure_kernel() {
 }
 
 make_kernel() {
+	drop_quick "$1"
 	in_kernel_tree "$1" make "O=/work/$(kernel_build "$1")" LLVM=-19 "-j$JOBS" vmlinux modules
 }
 

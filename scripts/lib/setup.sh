@@ -6,6 +6,7 @@
 
 . "$REPO/scripts/lib/roots.sh"
 . "$REPO/scripts/lib/kernel.sh"
+. "$REPO/scripts/lib/quick.sh"
 . "$REPO/scripts/lib/model.sh"
 
 # setup_for_vm FLAVOUR GPU: the roots, a kernel, and with GPU=1 the model.
