@@ -6,6 +6,7 @@
 //! counted, then as often as wanted without it, in turns, for what is timed.
 
 mod figures;
+mod roundtrip;
 mod rows;
 mod samples;
 
@@ -121,6 +122,22 @@ impl Args {
         figures.add_status(&read(&directory.join("status"))?);
         Ok(())
     }
+
+    /// Goodbyes to the firmware, which all drivers say in the same words.
+    fn unload(&self, driver: &str, figures: &mut Figures) -> anyhow::Result<()> {
+        let trace = self.logs.join(format!("{driver}.trace"));
+        let module = driver.replace('-', "_");
+        let script = format!(
+            "rmmod nova_drm 2>/dev/null || :\n\
+             for i in 1 2 3 4 5 6 7 8; do rmmod {module}; modprobe {module}; done\n\
+             rmmod {module}"
+        );
+        self.boot(driver, "unload", &["--trace", &trace.to_string_lossy()], &script)?;
+        for us in roundtrip::unloading(&trace)? {
+            figures.add("rpc unload us", us);
+        }
+        Ok(fs::remove_file(trace)?)
+    }
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -146,14 +163,21 @@ fn run(args: &Args) -> anyhow::Result<()> {
             args.time(driver, round, figures)?;
         }
     }
-    report(args, &figures)
+    let mut nova = Figures::default();
+    let [ghostnv, nouveau] = &mut figures;
+    for (driver, figures) in
+        [(DRIVERS[0], ghostnv), (DRIVERS[1], nouveau), ("nova-core", &mut nova)]
+    {
+        eprintln!("{driver}: unloading");
+        args.unload(driver, figures)?;
+    }
+    report(args, &figures, &nova)
 }
 
 /// Prints the table and writes the file.
-fn report(args: &Args, [ghostnv, nouveau]: &[Figures; 2]) -> anyhow::Result<()> {
-    let nova = Figures::default();
+fn report(args: &Args, [ghostnv, nouveau]: &[Figures; 2], nova: &Figures) -> anyhow::Result<()> {
     let rows = rows::rows(&args.live);
-    let lines: Vec<_> = rows.iter().map(|row| row.line(ghostnv, nouveau, &nova)).collect();
+    let lines: Vec<_> = rows.iter().map(|row| row.line(ghostnv, nouveau, nova)).collect();
     println!("{}", rows::heading());
     lines.iter().for_each(|line| println!("{line}"));
     let mut missed = lines.iter().filter(|line| line.is_missed()).count();
@@ -174,7 +198,7 @@ fn report(args: &Args, [ghostnv, nouveau]: &[Figures; 2]) -> anyhow::Result<()> 
     };
     let document = json!({
         "chip": args.chip, "rounds": args.rounds, "rows": lines,
-        "ghostnv": all(ghostnv), "nouveau": all(nouveau),
+        "ghostnv": all(ghostnv), "nouveau": all(nouveau), "nova-core": all(nova),
     });
     fs::write(&args.json, serde_json::to_string_pretty(&document)?)
         .with_context(|| args.json.display().to_string())

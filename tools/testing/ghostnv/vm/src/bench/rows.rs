@@ -90,7 +90,7 @@ pub fn rows(live: &[u64]) -> Vec<Row> {
     rows.extend([
         row("RPC: instructions", "rpc instructions", Target::None),
         row("RPC round trip: ns", "ns rpc", Target::Ratio(1.0)),
-        row("RPC round trip, probe: us", "rpc probe us", Target::OfNova(1.0 / 50.0)),
+        row("RPC round trip, last one of unbind: us", "rpc unload us", Target::OfNova(1.0 / 50.0)),
         row("probe to render node: s", "probe", Target::Ratio(0.7)),
         row("Vulkan device create+destroy: ms", "vk-cycle", Target::Ratio(0.7)),
         row("memory per open file: bytes", "bytes-per-file", Target::Ratio(1.0)),
