@@ -6,20 +6,32 @@
 #
 # Inside the tools root the grafted copy is always /work/src and a build /work/build-FLAVOUR, so
 # that builds stay incremental and their results do not depend on where the cache is. The builtin
-# flavour differs from release in one driver: it starts as a copy of that build, at the same path.
+# flavours differ from release and debug in one driver: they start as copies of those builds, at the
+# same paths.
 
 DRIVER_DIR=drivers/gpu/drm/ghostnv
 
 # kernel_work FLAVOUR: the directory that holds src/ and build-FLAVOUR/.
 kernel_work() { echo "$CACHE/kernel/work/$1"; }
 
+# kernel_base FLAVOUR: the flavour that it is the same as but for the driver.
+kernel_base() {
+	case $1 in
+	builtin) echo release ;;
+	builtin-debug) echo debug ;;
+	*) echo "$1" ;;
+	esac
+}
+
 # kernel_build FLAVOUR: the build directory's name there.
-kernel_build() { if [[ $1 == builtin ]]; then echo build-release; else echo "build-$1"; fi; }
+kernel_build() { echo "build-$(kernel_base "$1")"; }
 
 # kernel_fragments FLAVOUR: the configuration's parts, later ones win.
 kernel_fragments() {
-	cat "$TOOLS_DIR/kernel/guest.config"
-	[[ $1 == release ]] || cat "$TOOLS_DIR/kernel/$1.config"
+	local parts=(guest)
+	[[ $(kernel_base "$1") != debug ]] || parts+=(debug)
+	[[ $1 != builtin* ]] || parts+=(builtin)
+	(cd "$TOOLS_DIR/kernel" && cat "${parts[@]/%/.config}")
 }
 
 # kernel_key FLAVOUR [--base-key]: what the finished kernel is made of, all of it or all but the
@@ -52,7 +64,7 @@ setup_kernel() {
 build_kernel() {
 	local flavour=$1
 	[[ ! -e $KERNEL_OUT/kernel ]] || return 0
-	[[ $flavour != builtin ]] || seed_builtin
+	[[ $flavour != builtin* ]] || seed_builtin "$flavour"
 	graft_kernel "$flavour"
 	if only_driver_changed "$flavour"; then
 		step "driver build ($flavour)" rebuild_driver "$flavour"
@@ -60,7 +72,7 @@ build_kernel() {
 		step "kernel configuration ($flavour)" configure_kernel "$flavour"
 		step "kernel build ($flavour)" make_kernel "$flavour"
 		step "kernel install ($flavour)" publish_kernel "$flavour"
-		if quick_wanted && [[ $flavour != builtin ]]; then prime_quick "$flavour"; fi
+		if quick_wanted && [[ $flavour != builtin* ]]; then prime_quick "$flavour"; fi
 	fi
 	# What the build directory last made, for the short way of the next time.
 	printf '%s\n' "$(kernel_key "$flavour" --base-key)" "$KERNEL_OUT" >"$(kernel_work "$flavour")/published"
@@ -69,25 +81,28 @@ build_kernel() {
 # only_driver_changed FLAVOUR: the last finished kernel differs in the driver's Rust files only.
 only_driver_changed() {
 	local base='' last=''
-	[[ $1 != builtin && -e $(kernel_work "$1")/published ]] || return 1
+	[[ $1 != builtin* && -e $(kernel_work "$1")/published ]] || return 1
 	{ read -r base && read -r last; } <"$(kernel_work "$1")/published" || return 1
 	[[ -e $last/kernel && $base == "$(kernel_key "$1" --base-key)" ]]
 }
 
-# seed_builtin: the release kernel's copy and build, made if need be; later builds go on from there.
+# seed_builtin FLAVOUR: its base kernel's copy and build, made if need be; later builds go on from
+# there.
 seed_builtin() {
-	[[ ! -e $(kernel_work builtin)/version ]] || return 0
-	# In a process of its own: KERNEL_OUT there is the release kernel's.
-	(setup_kernel release)
-	with_lock kernel-release step "kernel copy (builtin)" copy_release
+	local base
+	base=$(kernel_base "$1")
+	[[ ! -e $(kernel_work "$1")/version ]] || return 0
+	# In a process of its own: KERNEL_OUT there is the base kernel's.
+	(setup_kernel "$base")
+	with_lock "kernel-$base" step "kernel copy ($1)" copy_base "$base" "$1"
 }
 
-copy_release() {
+copy_base() {
 	local from to
-	from=$(kernel_work release) to=$(kernel_work builtin)
+	from=$(kernel_work "$1") to=$(kernel_work "$2")
 	rm -rf "$to" && mkdir -p "$to"
 	cp -al "$from/src" "$to/src"
-	cp -a "$from/build-release" "$to/build-release"
+	cp -a "$from/build-$1" "$to/build-$1"
 	cp "$from/version" "$to/version"
 }
 

@@ -25,7 +25,7 @@ setup_for_vm() {
 		setup_nova_firmware
 	fi
 	setup_initrd
-	[[ $flavour != builtin ]] || setup_firmware_initrd
+	[[ $flavour != builtin* ]] || setup_firmware_initrd
 }
 
 # run_tool PROGRAM ARGS…: a program built in, or of, the tools root, run on the host through that

@@ -76,7 +76,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     for case in &mut cases {
         case.driver = args.driver.clone().unwrap_or_else(|| case.driver.clone());
         case.options.extend(args.kernel.iter().flat_map(|k| ["--kernel".to_owned(), k.clone()]));
-        if args.kernel.as_deref() == Some("debug") {
+        if args.kernel.as_ref().is_some_and(|k| k.ends_with("debug")) {
             case.timeout *= DEBUG_PATIENCE;
         }
     }
