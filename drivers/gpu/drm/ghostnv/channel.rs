@@ -21,7 +21,8 @@ use core::ops::Range;
 use kernel::{
     dma_fence::{
         Fence,
-        NewFence, //
+        NewFence,
+        Signalling, //
     },
     new_scoped_work,
     prelude::*,
@@ -124,11 +125,15 @@ impl<'a> Body<'a> {
 
     /// Stops the channel and ends its jobs; the one the GPU was at with `error`.
     fn stop(&self, error: Error) {
+        // The fences of its jobs are waited for, be it to get memory.
+        let signalling = Signalling::begin();
+
         // Others must not ring for a channel that is not scheduled any more.
         self.jobs.close();
         // What failed has been said. The firmware is dead then, and the GPU with it.
         let _ = self.hardware().stop();
         self.jobs.fail(error);
+        drop(signalling);
     }
 }
 

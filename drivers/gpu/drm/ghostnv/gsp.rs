@@ -25,6 +25,7 @@ use crate::{
 
 pub(crate) mod abi;
 mod boot;
+mod buffer;
 pub(crate) mod commands;
 mod events;
 mod libos;

@@ -29,6 +29,7 @@ use super::{
         GSP_PAGE_SIZE,
         REGISTRY_DWORD, //
     },
+    buffer::Buffer,
     rpc::{
         Call,
         Notice, //
@@ -42,7 +43,7 @@ impl Notice for SetSystemInfo<'_> {
     const FUNCTION: u32 = function::GSP_SET_SYSTEM_INFO;
     const NAME: &'static str = "GSP_SET_SYSTEM_INFO";
 
-    fn encode(&self, out: &mut KVVec<u8>) -> Result {
+    fn encode(&self, out: &mut Buffer) -> Result {
         let pdev = self.0;
         let mirror = regs::intr::CONFIG_MIRROR;
         let mut info = SystemInfo::new_zeroed();
@@ -61,8 +62,7 @@ impl Notice for SetSystemInfo<'_> {
             u32::from(pdev.subsystem_device_id()) << 16 | u32::from(pdev.subsystem_vendor_id());
         info.pci_revision = u32::from(pdev.revision_id());
         info.host_page_size = u64::try_from(kernel::page::PAGE_SIZE)?;
-        out.extend_from_slice(info.as_bytes(), GFP_KERNEL)?;
-        Ok(())
+        out.append(info.as_bytes())
     }
 }
 
@@ -79,14 +79,14 @@ const REGISTRY: &[(&str, u32)] = &[
 pub(crate) struct SetRegistry;
 
 /// Writes a registry table: header, entries, names.
-fn encode_registry(entries: &[(&str, u32)], out: &mut KVVec<u8>) -> Result {
+fn encode_registry(entries: &[(&str, u32)], out: &mut Buffer) -> Result {
     let names: usize = entries.iter().map(|(name, _)| name.len() + 1).sum();
     let mut name_offset = size_of::<RegistryHeader>() + entries.len() * size_of::<RegistryEntry>();
     let header = RegistryHeader {
         size: u32::try_from(name_offset + names)?,
         entry_count: u32::try_from(entries.len())?,
     };
-    out.extend_from_slice(header.as_bytes(), GFP_KERNEL)?;
+    out.append(header.as_bytes())?;
     for (name, value) in entries {
         let entry = RegistryEntry {
             name_offset: u32::try_from(name_offset)?,
@@ -95,12 +95,12 @@ fn encode_registry(entries: &[(&str, u32)], out: &mut KVVec<u8>) -> Result {
             length: 4,
             ..Default::default()
         };
-        out.extend_from_slice(entry.as_bytes(), GFP_KERNEL)?;
+        out.append(entry.as_bytes())?;
         name_offset += name.len() + 1;
     }
     for (name, _) in entries {
-        out.extend_from_slice(name.as_bytes(), GFP_KERNEL)?;
-        out.push(0, GFP_KERNEL)?;
+        out.append(name.as_bytes())?;
+        out.append(&[0])?;
     }
     Ok(())
 }
@@ -109,7 +109,7 @@ impl Notice for SetRegistry {
     const FUNCTION: u32 = function::SET_REGISTRY;
     const NAME: &'static str = "SET_REGISTRY";
 
-    fn encode(&self, out: &mut KVVec<u8>) -> Result {
+    fn encode(&self, out: &mut Buffer) -> Result {
         encode_registry(REGISTRY, out)
     }
 }
@@ -183,8 +183,8 @@ impl Call for GetStaticInfo {
     const REPLY_MAX: usize = size_of::<StaticInfo>();
     type Reply = GpuInfo;
 
-    fn encode(&self, out: &mut KVVec<u8>) -> Result {
-        Ok(out.resize(size_of::<StaticInfo>(), 0, GFP_KERNEL)?)
+    fn encode(&self, out: &mut Buffer) -> Result {
+        out.append_zeros(size_of::<StaticInfo>())
     }
 
     fn decode(payload: &[u8]) -> Result<GpuInfo> {
@@ -239,14 +239,14 @@ impl Call for UpdateBarPde {
     const REPLY_MAX: usize = size_of::<BarPde>();
     type Reply = ();
 
-    fn encode(&self, out: &mut KVVec<u8>) -> Result {
+    fn encode(&self, out: &mut Buffer) -> Result {
         let params = BarPde {
             bar: self.bar,
             entry: self.entry,
             shift: self.shift.into(),
             ..Default::default()
         };
-        Ok(out.extend_from_slice(params.as_bytes(), GFP_KERNEL)?)
+        out.append(params.as_bytes())
     }
 
     fn decode(_: &[u8]) -> Result {
@@ -263,9 +263,8 @@ impl Call for UnloadingGuestDriver {
     const REPLY_MAX: usize = size_of::<Unloading>();
     type Reply = ();
 
-    fn encode(&self, out: &mut KVVec<u8>) -> Result {
-        out.extend_from_slice(Unloading::default().as_bytes(), GFP_KERNEL)?;
-        Ok(())
+    fn encode(&self, out: &mut Buffer) -> Result {
+        out.append(Unloading::default().as_bytes())
     }
 
     fn decode(_: &[u8]) -> Result {
@@ -280,7 +279,7 @@ mod tests {
 
     #[test]
     fn registry_names_follow_the_entries() -> Result {
-        let mut out = KVVec::new();
+        let mut out = Buffer::new(4096)?;
         encode_registry(&[("ab", 7), ("c", 9)], &mut out)?;
         assert_eq!(out.len(), 8 + 2 * 16 + 3 + 2);
         let word = |at: usize| u32::from_le_bytes([out[at], out[at + 1], out[at + 2], out[at + 3]]);

@@ -22,6 +22,7 @@ use super::{
         RmControl,
         RmFree, //
     },
+    buffer::Buffer,
     rpc::Call,
     status::Status, //
 };
@@ -57,16 +58,12 @@ pub(crate) trait Control {
 /// Writes a header and zeroed parameters, and has `fill` write the latter.
 fn encode<H: IntoBytes + Immutable, P: Params>(
     header: &H,
-    out: &mut KVVec<u8>,
+    out: &mut Buffer,
     fill: impl FnOnce(&mut P),
 ) -> Result {
-    out.extend_from_slice(header.as_bytes(), GFP_KERNEL)?;
+    out.append(header.as_bytes())?;
     let start = out.len();
-    out.resize(
-        start.checked_add(size_of::<P>()).ok_or(EOVERFLOW)?,
-        0,
-        GFP_KERNEL,
-    )?;
+    out.append_zeros(size_of::<P>())?;
     let params = out.get_mut(start..).ok_or(EINVAL)?;
     fill(P::mut_from_bytes(params).map_err(|_| EINVAL)?);
     Ok(())
@@ -92,7 +89,7 @@ impl<C: Class> Call for Alloc<'_, C> {
     const REPLY_MAX: usize = size_of::<RmAlloc>() + size_of::<C::Params>();
     type Reply = ();
 
-    fn encode(&self, out: &mut KVVec<u8>) -> Result {
+    fn encode(&self, out: &mut Buffer) -> Result {
         let header = RmAlloc {
             client: self.client,
             parent: self.parent,
@@ -126,7 +123,7 @@ impl<C: Control> Call for ControlCall<'_, C> {
     const REPLY_MAX: usize = size_of::<RmControl>() + size_of::<C::Params>();
     type Reply = C::Reply;
 
-    fn encode(&self, out: &mut KVVec<u8>) -> Result {
+    fn encode(&self, out: &mut Buffer) -> Result {
         let header = RmControl {
             client: self.client,
             object: self.object,
@@ -160,14 +157,13 @@ impl Call for Free {
     const REPLY_MAX: usize = size_of::<RmFree>();
     type Reply = ();
 
-    fn encode(&self, out: &mut KVVec<u8>) -> Result {
+    fn encode(&self, out: &mut Buffer) -> Result {
         let free = RmFree {
             client: self.client,
             object: self.object,
             ..Default::default()
         };
-        out.extend_from_slice(free.as_bytes(), GFP_KERNEL)?;
-        Ok(())
+        out.append(free.as_bytes())
     }
 
     fn status(payload: &[u8]) -> Result<Result<(), Status>> {
@@ -203,7 +199,7 @@ mod tests {
 
     #[test]
     fn controls_carry_their_parameters() -> Result {
-        let mut out = KVVec::new();
+        let mut out = Buffer::new(4096)?;
         ControlCall {
             client: 1,
             object: 2,

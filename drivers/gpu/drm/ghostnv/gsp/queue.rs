@@ -41,7 +41,8 @@ use super::{
         QueueHeader,
         GSP_PAGE_SIZE, //
     },
-    wire,
+    buffer::Buffer,
+    wire, //
 };
 
 /// Memory that holds both rings: the device's, or a test's.
@@ -207,7 +208,7 @@ impl<M: QueueMemory> Rings<M> {
     }
 
     /// Takes the next message out of the message ring, into `out`.
-    pub(crate) fn take(&mut self, out: &mut KVVec<u8>) -> Result<Taken> {
+    pub(crate) fn take(&mut self, out: &mut Buffer) -> Result<Taken> {
         let write = self.pointer(queue::MESSAGE + queue::WRITE_POINTER)?;
         let available = distance(self.read, write);
         if available == 0 {
@@ -217,7 +218,7 @@ impl<M: QueueMemory> Rings<M> {
         dma_mb(Read);
 
         out.clear();
-        wire::append_zeros(out, GSP_PAGE_SIZE)?;
+        out.append_zeros(GSP_PAGE_SIZE)?;
         self.read_element(self.read, out)?;
         let count = match wire::announced_elements(out) {
             Ok(count) if count <= available => count,
@@ -226,7 +227,7 @@ impl<M: QueueMemory> Rings<M> {
         };
         for index in 1..count {
             let start = out.len();
-            wire::append_zeros(out, GSP_PAGE_SIZE)?;
+            out.append_zeros(GSP_PAGE_SIZE)?;
             let tail = out.get_mut(start..).ok_or(EINVAL)?;
             self.read_element((self.read + index) % queue::ELEMENTS, tail)?;
         }
@@ -265,7 +266,10 @@ const fn element_offset(slot: u32) -> usize {
 #[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_gsp_queue)]
 mod tests {
-    use super::*;
+    use super::{
+        super::abi::MESSAGE_SIZE_MAX,
+        *, //
+    };
 
     /// Rings in plain memory, and what the firmware would do to them.
     struct Fake(KVVec<u8>);
@@ -294,6 +298,13 @@ mod tests {
         }
     }
 
+    fn buffers() -> Result<(Buffer, Buffer)> {
+        Ok((
+            Buffer::new(MESSAGE_SIZE_MAX)?,
+            Buffer::new(MESSAGE_SIZE_MAX)?,
+        ))
+    }
+
     impl Rings<Fake> {
         fn fake() -> Result<Self> {
             let mut memory = KVVec::new();
@@ -317,7 +328,7 @@ mod tests {
     #[test]
     fn a_ring_holds_one_element_less_than_it_has() -> Result {
         let mut rings = Rings::fake()?;
-        let mut out = KVVec::new();
+        let mut out = Buffer::new(MESSAGE_SIZE_MAX)?;
         for n in 0..queue::ELEMENTS - 1 {
             assert_eq!(rings.next_sequence(), n);
             wire::encode(&mut out, n, 0, 1, &[])?;
@@ -335,7 +346,7 @@ mod tests {
     #[test]
     fn messages_wrap_in_both_directions() -> Result {
         let mut rings = Rings::fake()?;
-        let (mut out, mut got) = (KVVec::new(), KVVec::new());
+        let (mut out, mut got) = buffers()?;
         let mut payload = KVVec::new();
         payload.resize(wire::PAYLOAD_MAX, 0x5a, GFP_KERNEL)?;
         wire::encode(&mut out, 0, 0, 1, &payload)?;
@@ -356,7 +367,7 @@ mod tests {
     #[test]
     fn pointers_outside_the_ring_are_errors() -> Result {
         let mut rings = Rings::fake()?;
-        let mut got = KVVec::new();
+        let (_, mut got) = buffers()?;
         rings
             .memory
             .store(queue::MESSAGE + queue::WRITE_POINTER, queue::ELEMENTS)?;
@@ -371,7 +382,7 @@ mod tests {
     #[test]
     fn bad_messages_are_dropped_and_the_next_one_is_read() -> Result {
         let mut rings = Rings::fake()?;
-        let (mut out, mut got) = (KVVec::new(), KVVec::new());
+        let (mut out, mut got) = buffers()?;
         wire::encode(&mut out, 0, 0, 1, &[1])?;
         out[80] ^= 1;
         rings.firmware_writes(&out)?;

@@ -46,6 +46,7 @@ use super::{
         RcTriggered,
         MESSAGE_SIZE_MAX, //
     },
+    buffer::Buffer,
     doorbell,
     events::{
         EngineName,
@@ -67,24 +68,25 @@ pub(crate) trait Notice {
     const NAME: &'static str;
 
     /// Writes the payload.
-    fn encode(&self, out: &mut KVVec<u8>) -> Result;
+    fn encode(&self, out: &mut Buffer) -> Result;
 }
 
 /// A request with a reply.
 pub(crate) trait Call {
     const FUNCTION: u32;
     const NAME: &'static str;
-    /// Most bytes of payload that a reply may have.
+    /// Most bytes of payload that a reply may have, at most [`MESSAGE_SIZE_MAX`].
     const REPLY_MAX: usize;
     type Reply;
 
     /// Writes the payload.
-    fn encode(&self, out: &mut KVVec<u8>) -> Result;
+    fn encode(&self, out: &mut Buffer) -> Result;
     /// Reads from the reply's payload, which may be anything, whether GSP-RM refused.
     fn status(_payload: &[u8]) -> Result<Result<(), Status>> {
         Ok(Ok(()))
     }
-    /// Reads the reply's payload, which may be anything.
+    /// Reads the reply's payload, which may be anything. May allocate, unless there is nothing in
+    /// [`Self::Reply`].
     fn decode(payload: &[u8]) -> Result<Self::Reply>;
 }
 
@@ -111,13 +113,11 @@ struct Inner {
     rings: Rings<SharedMemory>,
     /// Calls made so far.
     calls: u32,
-    /// Buffers, kept so that a call allocates nothing between its request and the end of its reply:
-    /// what the firmware did would be unknown if that failed. Those of messages are as large as
-    /// those can be.
-    request: KVVec<u8>,
-    outgoing: KVVec<u8>,
-    incoming: KVVec<u8>,
-    reply: KVVec<u8>,
+    /// As large as messages can be.
+    request: Buffer,
+    outgoing: Buffer,
+    incoming: Buffer,
+    reply: Buffer,
     /// Messages that come while nobody calls go to the log. During boot they wait.
     open: bool,
     /// A call was not answered.
@@ -127,7 +127,8 @@ struct Inner {
 /// The conversation with the firmware.
 ///
 /// Shared by those who call and by the interrupt thread, which handles events that come while
-/// nobody calls. The mutex orders calls; the memory of the rings lives as long as the link.
+/// nobody calls. The mutex orders calls; the memory of the rings lives as long as the link. Fences
+/// may wait for the mutex, so nothing is allocated while it is held.
 #[pin_data]
 pub(crate) struct Link<'bound> {
     dev: &'bound Device<Bound>,
@@ -161,10 +162,10 @@ impl<'bound> Link<'bound> {
         let inner = Inner {
             rings: Rings::new(SharedMemory::new(dev)?)?,
             calls: 0,
-            request: KVVec::with_capacity(MESSAGE_SIZE_MAX, GFP_KERNEL)?,
-            outgoing: KVVec::with_capacity(MESSAGE_SIZE_MAX, GFP_KERNEL)?,
-            incoming: KVVec::with_capacity(MESSAGE_SIZE_MAX, GFP_KERNEL)?,
-            reply: KVVec::with_capacity(MESSAGE_SIZE_MAX, GFP_KERNEL)?,
+            request: Buffer::new(MESSAGE_SIZE_MAX)?,
+            outgoing: Buffer::new(MESSAGE_SIZE_MAX)?,
+            incoming: Buffer::new(MESSAGE_SIZE_MAX)?,
+            reply: Buffer::new(MESSAGE_SIZE_MAX)?,
             open: false,
             dead: false,
         };
@@ -218,15 +219,26 @@ impl<'bound> Link<'bound> {
     /// Makes a call and waits for its reply.
     ///
     /// A firmware that is busy for the moment, and says that the same call may succeed later, is
-    /// asked again until the time for a call is over.
+    /// asked again until the time for a call is over. Allocates nothing if the reply says nothing.
     pub(crate) fn call<C: Call>(&self, call: &C) -> Result<C::Reply> {
+        const { assert!(C::REPLY_MAX <= MESSAGE_SIZE_MAX) };
         let start: Instant<Monotonic> = Instant::now();
+        // What the reply says is read without the mutex.
+        let mut copy = match size_of::<C::Reply>() {
+            0 => None,
+            _ => Some(Buffer::new(C::REPLY_MAX)?),
+        };
         loop {
             let mut inner = self.inner.lock();
             self.exchange(&mut inner, call)?;
             let malformed = |_: &Error| dev_err!(self.dev, "GSP: malformed reply to {}\n", C::NAME);
             let Err(status) = C::status(&inner.reply).inspect_err(malformed)? else {
-                return C::decode(&inner.reply).inspect_err(malformed);
+                let Some(copy) = &mut copy else {
+                    return C::decode(&inner.reply).inspect_err(malformed);
+                };
+                copy.append(&inner.reply)?;
+                drop(inner);
+                return C::decode(copy).inspect_err(malformed);
             };
             if !status.is_busy() || start.elapsed() >= time_limit() {
                 dev_err!(self.dev, "GSP: {} refused: {status}\n", C::NAME);
@@ -242,7 +254,6 @@ impl<'bound> Link<'bound> {
         inner.request.clear();
         call.encode(&mut inner.request)?;
         inner.reply.clear();
-        inner.reply.reserve(C::REPLY_MAX, GFP_KERNEL)?;
         self.post(inner, C::FUNCTION, C::NAME)?;
 
         // Whether all of the reply so far says that more of it follows.
@@ -269,7 +280,7 @@ impl<'bound> Link<'bound> {
                 );
                 return Err(EIO);
             }
-            reply.extend_from_slice(message.payload, GFP_KERNEL)?;
+            reply.append(message.payload)?;
             started = true;
             // A full message is continued, unless nothing is left to say.
             Ok(
@@ -427,7 +438,7 @@ impl<'bound> Link<'bound> {
         inner: &mut Inner,
         name: &'static str,
         deadline: Delta,
-        mut accept: impl FnMut(&wire::Message<'_>, &mut KVVec<u8>) -> Result<Step<R>>,
+        mut accept: impl FnMut(&wire::Message<'_>, &mut Buffer) -> Result<Step<R>>,
     ) -> Result<R> {
         let start: Instant<Monotonic> = Instant::now();
         let listener = self.signal.listen();

@@ -13,16 +13,19 @@
 
 use kernel::prelude::*;
 
-use super::abi::{
-    function,
-    ElementHeader,
-    RpcHeader,
-    GSP_PAGE_SIZE,
-    MESSAGE_HEADERS,
-    MESSAGE_SIZE_MAX,
-    RPC_RESULT_PENDING,
-    RPC_SIGNATURE,
-    RPC_VERSION, //
+use super::{
+    abi::{
+        function,
+        ElementHeader,
+        RpcHeader,
+        GSP_PAGE_SIZE,
+        MESSAGE_HEADERS,
+        MESSAGE_SIZE_MAX,
+        RPC_RESULT_PENDING,
+        RPC_SIGNATURE,
+        RPC_VERSION, //
+    },
+    buffer::Buffer, //
 };
 
 /// Most bytes of payload that one message carries.
@@ -80,15 +83,6 @@ pub(crate) fn checksum(bytes: &[u8]) -> u32 {
     (sum ^ (sum >> 32)) as u32
 }
 
-/// Appends zeros, at most an element of them.
-///
-/// By copying, as `resize()` costs a dozen instructions for each byte.
-pub(crate) fn append_zeros(out: &mut KVVec<u8>, count: usize) -> Result {
-    static ZEROS: [u8; GSP_PAGE_SIZE] = [0; GSP_PAGE_SIZE];
-
-    Ok(out.extend_from_slice(ZEROS.get(..count).ok_or(EINVAL)?, GFP_KERNEL)?)
-}
-
 /// Count of queue elements that `bytes` bytes take.
 pub(crate) fn elements(bytes: usize) -> Result<u32> {
     Ok(u32::try_from(bytes.div_ceil(GSP_PAGE_SIZE))?)
@@ -98,7 +92,7 @@ pub(crate) fn elements(bytes: usize) -> Result<u32> {
 ///
 /// `sequence` counts messages, `call` counts calls.
 pub(crate) fn encode(
-    out: &mut KVVec<u8>,
+    out: &mut Buffer,
     sequence: u32,
     call: u32,
     function: u32,
@@ -126,12 +120,12 @@ pub(crate) fn encode(
     };
 
     out.clear();
-    out.extend_from_slice(element.as_bytes(), GFP_KERNEL)?;
-    out.extend_from_slice(rpc.as_bytes(), GFP_KERNEL)?;
-    out.extend_from_slice(payload, GFP_KERNEL)?;
+    out.append(element.as_bytes())?;
+    out.append(rpc.as_bytes())?;
+    out.append(payload)?;
     // Zeros do not change it.
     let sum = checksum(out);
-    append_zeros(out, total.next_multiple_of(GSP_PAGE_SIZE) - total)?;
+    out.append_zeros(total.next_multiple_of(GSP_PAGE_SIZE) - total)?;
     out.get_mut(CHECKSUM_OFFSET..CHECKSUM_OFFSET + size_of::<u32>())
         .ok_or(EINVAL)?
         .copy_from_slice(&sum.to_le_bytes());
@@ -195,8 +189,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Message<'_>, FrameError> {
 mod tests {
     use super::*;
 
-    fn message(payload: &[u8]) -> Result<KVVec<u8>> {
-        let mut out = KVVec::new();
+    fn message(payload: &[u8]) -> Result<Buffer> {
+        let mut out = Buffer::new(MESSAGE_SIZE_MAX)?;
         encode(&mut out, 7, 9, 65, payload)?;
         Ok(out)
     }
