@@ -62,8 +62,6 @@ use bind::Bind;
 use later::Later;
 use regions::Regions;
 
-// Channels name it.
-#[allow(unused_imports)]
 pub(crate) use space::KernelMapping;
 pub(crate) use space::Space;
 

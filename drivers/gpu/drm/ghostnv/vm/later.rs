@@ -7,6 +7,9 @@
 //! for, so a bind cannot be run by the callback of a fence. The callback of the last fence that a
 //! bind waits for has a worker do it. Binds are ordered by their fences alone. One whose fences
 //! have all signaled is run by the ioctl, without a worker.
+//!
+//! To free what a bind leaves behind takes locks below which others allocate, and whoever waits for
+//! the next bind may do so to get memory. So the worker leaves that to another, the [`Sweeper`].
 
 use kernel::{
     dma_fence::{
@@ -34,9 +37,13 @@ use kernel::{
     workqueue::Queue, //
 };
 
-use crate::channel::waits::{
-    Release,
-    Waits, //
+use crate::{
+    channel::waits::{
+        Release,
+        Waits, //
+    },
+    mem::tables::Table,
+    mmu::Changes, //
 };
 
 use super::{
@@ -57,11 +64,20 @@ impl FenceOps for Timeline {
     }
 }
 
-/// A bind that is to be run.
+type Fences = KVec<ARef<Fence>>;
+
+/// A job, the fence that it signals, and what it waits for.
+type Prepared<'a> = (KBox<Job<'a>>, ARef<Fence>, Fences);
+
+/// A bind that is to be run, or was.
 struct Job<'a> {
     bind: Bind,
-    fence: DriverFence<Timeline>,
-    fences: KVec<ARef<Fence>>,
+    /// Until it is run.
+    fence: Option<DriverFence<Timeline>>,
+    /// What it did, and whether that arrived.
+    changes: Changes<Table>,
+    result: Result,
+    fences: Fences,
     waits: Option<Waits<ScopedWork<Worker<'a>>>>,
     next: Option<KBox<Job<'a>>>,
 }
@@ -71,13 +87,30 @@ impl Job<'_> {
         self.fences.iter().all(|fence| fence.is_signaled())
     }
 
-    /// Runs it.
-    fn run(mut self: KBox<Self>, maps: &Maps<'_>) {
+    /// Runs it: all that somebody may wait for.
+    fn run(&mut self, maps: &Maps<'_>) {
         let signalling = Signalling::begin();
-        let (changes, result) = maps.run_later(&mut self.bind);
-        let Self { bind, fence, .. } = KBox::into_inner(self);
-        fence.signal_with(result);
+        (self.changes, self.result) = maps.run_later(&mut self.bind);
+        if let Some(fence) = self.fence.take() {
+            fence.signal_with(self.result);
+        }
         drop(signalling);
+    }
+
+    /// Ends it without running it, if it was not run.
+    fn cancel(&mut self) {
+        drop(self.fence.take());
+    }
+
+    /// Frees what it leaves behind.
+    fn finish(mut self: KBox<Self>, maps: &Maps<'_>) {
+        self.cancel();
+        let Self {
+            bind,
+            changes,
+            result,
+            ..
+        } = KBox::into_inner(self);
         maps.release(changes, result);
         maps.abandon(bind);
     }
@@ -95,6 +128,12 @@ impl<'a> Jobs<'a> {
         *end = Some(job);
     }
 
+    /// Adds one for which the order does not matter.
+    fn push_front(&mut self, mut job: KBox<Job<'a>>) {
+        job.next = self.0.take();
+        self.0 = Some(job);
+    }
+
     /// Takes out the first one that `wanted` is true of.
     fn take(&mut self, wanted: impl Fn(&Job<'a>) -> bool) -> Option<KBox<Job<'a>>> {
         let mut at = &mut self.0;
@@ -107,16 +146,53 @@ impl<'a> Jobs<'a> {
     }
 }
 
+/// What frees what jobs leave behind. Nobody waits for it.
+#[pin_data]
+struct Sweeper<'a> {
+    maps: Arc<Maps<'a>>,
+    #[pin]
+    done: Mutex<Jobs<'a>>,
+}
+
+impl<'a> Sweeper<'a> {
+    fn add(&self, job: KBox<Job<'a>>) {
+        self.done.lock().push_front(job);
+    }
+
+    fn sweep(&self) {
+        loop {
+            let job = self.done.lock().take(|_| true);
+            let Some(job) = job else { return };
+            job.finish(&self.maps);
+        }
+    }
+}
+
+impl ScopedWorkItem for Sweeper<'_> {
+    fn run(&self) -> Option<Jiffies> {
+        self.sweep();
+        None
+    }
+}
+
 /// What runs jobs that are ready.
 #[pin_data]
 pub(super) struct Worker<'a> {
     maps: Arc<Maps<'a>>,
     queue: Arc<OwnedQueue>,
+    sweeper: Arc<ScopedWork<Sweeper<'a>>>,
     /// Held while jobs are run and let go.
     #[pin]
     running: Mutex<()>,
     #[pin]
     jobs: Mutex<Jobs<'a>>,
+}
+
+impl<'a> Worker<'a> {
+    /// Takes out the first job that is ready.
+    fn next(&self) -> Option<KBox<Job<'a>>> {
+        self.jobs.lock().take(Job::is_ready)
+    }
 }
 
 impl ScopedWorkItem for Worker<'_> {
@@ -125,19 +201,17 @@ impl ScopedWorkItem for Worker<'_> {
     }
 
     fn run(&self) -> Option<Jiffies> {
+        let _signalling = Signalling::begin();
         let _running = self.running.lock();
 
-        loop {
-            let job = self.jobs.lock().take(Job::is_ready);
-            match job {
-                Some(mut job) => {
-                    // All of them have called.
-                    drop(job.waits.take());
-                    job.run(&self.maps);
-                }
-                None => return None,
-            }
+        while let Some(mut job) = self.next() {
+            // All of them have called.
+            drop(job.waits.take());
+            job.run(&self.maps);
+            self.sweeper.add(job);
+            self.sweeper.schedule(0);
         }
+        None
     }
 }
 
@@ -152,9 +226,17 @@ pub(super) struct Later<'a>(Arc<ScopedWork<Worker<'a>>>);
 
 impl<'a> Later<'a> {
     pub(super) fn new(maps: &Arc<Maps<'a>>, queue: Arc<OwnedQueue>) -> Result<Self> {
+        let sweeper = pin_init!(Sweeper {
+            maps: maps.clone(),
+            done <- new_mutex!(Jobs(None), "Sweeper::done"),
+        });
+        // SAFETY: The worker has it, which is dropped as said below, and nobody else.
+        let sweeper = unsafe { new_scoped_work!(sweeper, "ghostnv-sweep") };
+        let sweeper = Arc::pin_init(sweeper, GFP_KERNEL)?;
         let worker = pin_init!(Worker {
             maps: maps.clone(),
             queue,
+            sweeper,
             running <- new_mutex!((), "Worker::running"),
             jobs <- new_mutex!(Jobs(None), "Worker::jobs"),
         });
@@ -172,19 +254,21 @@ impl<'a> Later<'a> {
     /// # Errors
     ///
     /// `ENOMEM`; the bind is given up then.
-    pub(super) fn submit(&self, bind: Bind, waits: KVec<ARef<Fence>>) -> Result<ARef<Fence>> {
+    pub(super) fn submit(&self, bind: Bind, waits: Fences) -> Result<ARef<Fence>> {
         let maps = &*self.0.maps;
-        let (mut job, waits) = match self.job(bind, waits) {
+        let (mut job, fence, waits) = match self.job(bind, waits) {
             Ok(job) => job,
             Err((bind, e)) => {
                 maps.abandon(bind);
                 return Err(e);
             }
         };
-        let fence = job.fence.fence().clone();
 
         match Waits::new(&self.0, waits) {
-            Ok(None) => job.run(maps),
+            Ok(None) => {
+                job.run(maps);
+                job.finish(maps);
+            }
             Ok(Some((waits, gate))) => {
                 job.waits = Some(waits);
                 self.0.jobs.lock().push(job);
@@ -192,20 +276,15 @@ impl<'a> Later<'a> {
                 gate.open(0);
             }
             Err(e) => {
-                maps.abandon(KBox::into_inner(job).bind);
+                job.finish(maps);
                 return Err(e);
             }
         }
         Ok(fence)
     }
 
-    /// Makes a job, and what it waits for once more.
-    #[allow(clippy::type_complexity)]
-    fn job(
-        &self,
-        bind: Bind,
-        waits: KVec<ARef<Fence>>,
-    ) -> Result<(KBox<Job<'a>>, KVec<ARef<Fence>>), (Bind, Error)> {
+    /// Makes a job, the fence that it signals, and what it waits for once more.
+    fn job(&self, bind: Bind, waits: Fences) -> Result<Prepared<'a>, (Bind, Error)> {
         let prepared = || -> Result<_> {
             let mut fences = KVec::with_capacity(waits.len(), GFP_KERNEL)?;
             for fence in waits.iter() {
@@ -216,15 +295,19 @@ impl<'a> Later<'a> {
         };
         match prepared() {
             Ok((fences, place, fence)) => {
+                // Each is a timeline of its own, since they need not end in order.
+                let fence = FenceContext::new().emit(fence);
+                let signals = fence.fence().clone();
                 let job = Job {
                     bind,
-                    // Each is a timeline of its own, since they need not end in order.
-                    fence: FenceContext::new().emit(fence),
+                    fence: Some(fence),
+                    changes: Changes::new(),
+                    result: Ok(()),
                     fences,
                     waits: None,
                     next: None,
                 };
-                Ok((KBox::write(place, job), waits))
+                Ok((KBox::write(place, job), signals, waits))
             }
             Err(e) => Err((bind, e)),
         }
@@ -233,14 +316,24 @@ impl<'a> Later<'a> {
 
 impl Drop for Later<'_> {
     fn drop(&mut self) {
+        let Worker {
+            running,
+            jobs,
+            sweeper,
+            ..
+        } = &**self.0;
         // Whatever the worker just runs and drops is finished.
-        let _running = self.0.running.lock();
+        let running = running.lock();
 
         loop {
-            let job = self.0.jobs.lock().take(|_| true);
-            let Some(job) = job else { break };
-            // Its fence says that it was cancelled.
-            self.0.maps.abandon(KBox::into_inner(job).bind);
+            let job = jobs.lock().take(|_| true);
+            let Some(mut job) = job else { break };
+            drop(job.waits.take());
+            job.cancel();
+            sweeper.add(job);
         }
+        drop(running);
+        sweeper.disable();
+        sweeper.sweep();
     }
 }
