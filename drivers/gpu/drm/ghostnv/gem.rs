@@ -118,10 +118,10 @@ pub(crate) struct Parts {
 impl Bo {
     /// Makes an object. Its memory is zero.
     ///
-    /// `cleaner` zeroes video memory; without one, the CPU does, which is slow, so that an object
-    /// which may be in system memory is there. `reservation` is the object whose fences it shares,
-    /// if it does. If the object may be in either memory and video memory is full, it is in system
-    /// memory. Allocates and sleeps.
+    /// `cleaner` zeroes video memory; without one, the object is not there. If it fails, the CPU
+    /// does, which is slow, so that an object which may be in system memory is there. `reservation`
+    /// is the object whose fences it shares, if it does. If the object may be in either memory and
+    /// video memory is full, it is in system memory. Allocates and sleeps.
     ///
     /// # Errors
     ///
@@ -171,20 +171,22 @@ impl Bo {
             let size = usize::try_from(size).map_err(|_| ENOMEM)?;
             SystemPages::new(core.hw().dev, size).map(Backing::System)
         };
-        if !request.vram {
-            return system();
-        }
+        let Some(cleaner) = cleaner.filter(|_| request.vram) else {
+            return if request.system {
+                system()
+            } else {
+                Err(EINVAL)
+            };
+        };
         let piece = match core.mem.vram.alloc(size, request.align, Shape::Scattered) {
             Ok(piece) => piece,
             Err(e) if request.system && e == ENOSPC => return system(),
             Err(e) => return Err(e),
         };
-        let cleaned = match cleaner {
-            Some(cleaner) if size > BY_CPU => cleaner.zero(&piece).is_ok(),
-            _ => false,
-        };
-        if !cleaned {
-            if request.system && size > BY_CPU {
+        if size <= BY_CPU {
+            core.mem.zero(&piece)?;
+        } else if cleaner.zero(&piece).is_err() {
+            if request.system {
                 return system();
             }
             core.mem.zero(&piece)?;

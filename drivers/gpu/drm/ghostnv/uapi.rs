@@ -110,8 +110,8 @@ impl drm::Driver for Driver {
 /// What all files of the device share for as long as it is registered.
 #[pin_data]
 pub(crate) struct Shared<'a> {
-    /// What zeroes video memory, if there is a copy engine for it.
-    pub(crate) cleaner: Option<Pin<KBox<Cleaner<'a>>>>,
+    /// What zeroes video memory.
+    pub(crate) cleaner: Pin<KBox<Cleaner<'a>>>,
     /// The GPU.
     pub(crate) core: Arc<Core<'a>>,
     /// What never changes about it.
@@ -124,14 +124,10 @@ pub(crate) struct Shared<'a> {
 impl<'a> Shared<'a> {
     fn new(core: Arc<Core<'a>>, facts: Facts) -> impl PinInit<Self, Error> + use<'a> {
         try_pin_init!(Self {
-            cleaner: Cleaner::new(&core)
-                .inspect_err(|e| {
-                    dev_warn!(
-                        core.hw().dev,
-                        "no engine to zero memory: {e:?}; the CPU does, which is slow\n"
-                    );
-                })
-                .ok(),
+            // Without it there would be no channels for clients either.
+            cleaner: Cleaner::new(&core).inspect_err(|e| {
+                dev_err!(core.hw().dev, "no copy engine to zero memory: {e:?}\n");
+            })?,
             core,
             facts,
             clients <- FileTable::new(),

@@ -85,7 +85,8 @@ const WORDS_EACH: usize = 8;
 const BUFFER: usize = 512;
 /// Runs of memory that fit it.
 const RUNS: usize = (2 * BUFFER - WORDS_ONCE) / WORDS_EACH;
-/// Bytes that one job zeroes at most: a millisecond, a tenth of a second on an emulated GPU.
+/// Bytes that one job zeroes at most: a fraction of a millisecond of an engine that runs alone, so
+/// that a job's time limit leaves room for clients that share it.
 const JOB_MAX: u64 = SZ_64M as u64;
 
 /// Header of `count` data words for consecutive methods from `method` on.
@@ -176,14 +177,16 @@ fn channel<'a>(
 }
 
 impl<'a> Cleaner<'a> {
-    /// Takes a copy engine, one that runs beside the graphics engine.
+    /// Takes a copy engine, one that runs beside the graphics engine if there is one.
     ///
     /// # Errors
     ///
     /// `ENODEV` if there is none; as of [`Channel::new`] and [`Space::map_kernel`].
     #[inline(never)]
     pub(crate) fn new(core: &Arc<Core<'a>>) -> Result<Pin<KBox<Self>>> {
-        let engine = *core.engines.async_copies().next().ok_or(ENODEV)?;
+        let engines = &core.engines;
+        let beside = engines.async_copies().next();
+        let engine = *beside.or_else(|| engines.copies().next()).ok_or(ENODEV)?;
         let space = Space::new(&core.mem, &core.rm, ADDRESSES)?;
         let all = Run {
             offset: 0,

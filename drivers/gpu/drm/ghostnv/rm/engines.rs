@@ -249,6 +249,13 @@ impl Engines {
         self.list.iter().filter(move |e| e.runlist == runlist)
     }
 
+    /// Copy engines, also those that share the graphics engine's runlist.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = &Engine> + '_ {
+        self.list
+            .iter()
+            .filter(|e| matches!(e.kind, EngineKind::Copy(_)))
+    }
+
     /// Copy engines that do not share the graphics engine's runlist, and so run beside it.
     pub(crate) fn async_copies(&self) -> impl Iterator<Item = &Engine> + '_ {
         let graphics = self.graphics().map(|e| e.runlist);

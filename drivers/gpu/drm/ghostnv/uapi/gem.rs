@@ -113,7 +113,7 @@ pub(super) fn new(
     };
     let object = Bo::create(
         &shared.core,
-        shared.cleaner.as_deref(),
+        Some(&shared.cleaner),
         device,
         &request,
         reservation,
