@@ -15,8 +15,11 @@
 //! Writes are posted and combined: [`Bar2::barrier`] orders them among themselves, and
 //! [`Bar2::flush`] waits until they have arrived.
 
+use core::ops::Range;
+
 use kernel::{
     io::{
+        io_project,
         Io,
         IoBase, //
     },
@@ -163,28 +166,32 @@ impl<'bound> Bar2<'bound> {
         }
     }
 
-    /// Zeroes `len` bytes of video memory; both are multiples of 8.
+    /// Zeroes `len` bytes of video memory.
     ///
-    /// Costs a posted write of eight bytes for every eight bytes: on hardware some gigabytes a
-    /// second, on an emulated GPU ten microseconds each.
+    /// Posted writes, which the CPU combines: some gigabytes a second.
     pub(crate) fn zero(&self, address: u64, len: u64) {
         let mut shown = self.shown.lock();
-        let (mut at, end) = (address, address.saturating_add(len & !7));
+        let (mut at, end) = (address, address.saturating_add(len));
 
         while at < end {
             let window = self.show(&mut shown, at);
             let next = ((at & !(WINDOW - 1)) + WINDOW).min(end);
-            if let Ok(window) = window {
-                let io = self.io.as_view().relaxed();
-                // CAST: Below 64 KiB.
+            // As in `write()`.
+            let _ = window.and_then(|window| {
+                // CAST: Both below 64 KiB.
                 let first = window + (at & (WINDOW - 1)) as usize;
-                for offset in (first..first + (next - at) as usize).step_by(8) {
-                    // As in `write()`.
-                    let _ = io.try_write64(0, offset);
-                }
-            }
+                self.fill(first..first + (next - at) as usize)
+            });
             at = next;
         }
+    }
+
+    /// Zeroes a range of BAR2's lower half.
+    fn fill(&self, range: Range<usize>) -> Result {
+        let half = self.io.as_view().try_cast::<[u8; SZ_16M]>()?;
+
+        io_project!(half, [try: range]).fill(0);
+        Ok(())
     }
 
     /// What was written before arrives before what is written after.
