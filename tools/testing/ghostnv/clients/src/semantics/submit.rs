@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use rustix::io::Errno;
 
 use super::{Case, Rig, SOON, WHILE, fails};
@@ -24,6 +24,8 @@ pub const CASES: &[Case] = &[
     Case { name: "submit-more-than-there-is-room", ghostnv_only: false, run: no_room },
     Case { name: "submit-threads", ghostnv_only: false, run: threads },
     Case { name: "submit-time-limit", ghostnv_only: false, run: time_limit },
+    Case { name: "submit-over-time-does-not-go-on", ghostnv_only: true, run: over_time },
+    Case { name: "submit-time-is-in-fdinfo", ghostnv_only: true, run: engine_time },
     Case { name: "submit-freed-channel", ghostnv_only: true, run: freed },
     Case { name: "submit-and-leave", ghostnv_only: true, run: leave },
 ];
@@ -59,18 +61,26 @@ fn nothing(rig: &mut Rig) -> anyhow::Result<()> {
     rig.wait("behind a job", &later)
 }
 
-/// Two channels, each waiting for the other's point of a timeline.
+/// Two channels by turns, by points of a timeline: what the first has stored late the second copies.
 fn turns(rig: &mut Rig) -> anyhow::Result<()> {
     let line = rig.client.syncobj()?;
     for n in 1..20u32 {
-        let (first, second) = (rig.store(0x200, n)?, rig.store(0x300, n + 100)?);
-        let at = |k| Wait::Point(&line, 2 * u64::from(n) + k);
-        rig.client.submit(rig.one.id, &[first], &[], &[at(0)])?;
+        let (shut, open) = rig.gate()?;
+        let first = rig.store(0x200, n)?;
+        let second = Pushbuf::new().copy(rig.data.va + 0x200, rig.data.va + 0x300, 4);
+        let second = rig.stage(&second)?;
+        let at = |k| 2 * u64::from(n) + k;
+        let (before, after) = ([Wait::Point(&line, at(0))], [Wait::Point(&line, at(1))]);
+        rig.client.submit(rig.one.id, &[shut, first], &[], &before)?;
         let prefetch_not = (second.0, second.1, 1);
-        rig.client.submit(rig.two.id, &[prefetch_not], &[at(0)], &[at(1)])?;
-        ensure!(rig.client.wait_point(&line, 2 * u64::from(n) + 1, SOON)?, "no end");
+        rig.client.submit(rig.two.id, &[prefetch_not], &before, &after)?;
+        if n == 1 {
+            ensure!(!rig.client.wait_point(&line, at(1), WHILE)?, "the second one did not wait");
+        }
+        rig.client.submit(rig.graphics.id, &[open], &[], &[])?;
+        ensure!(rig.client.wait_point(&line, at(1), SOON)?, "no end");
         let words = (rig.word(0x200)?, rig.word(0x300)?);
-        ensure!(words == (n, n + 100), "round {n}: {words:?}");
+        ensure!(words == (n, n), "round {n}: {words:?}");
     }
     Ok(())
 }
@@ -219,13 +229,73 @@ fn time_limit(rig: &mut Rig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A channel that was freed is not there, and what was submitted is done.
+/// What held up a job that took too long goes away when its fence has said so: it does not go on, in
+/// memory that the client may have given to something else.
+fn over_time(rig: &mut Rig) -> anyhow::Result<()> {
+    let (done, opened) = (rig.client.syncobj()?, rig.client.syncobj()?);
+    let (shut, open) = rig.gate()?;
+    let push = rig.store(0x808, 8)?;
+    rig.data.write(0x808, &[0; 4])?;
+    rig.client.submit(rig.one.id, &[shut, push], &[], &[Wait::Binary(&done)])?;
+    rig.wait("the job", &done)?;
+    rig.client.submit(rig.graphics.id, &[open], &[], &[Wait::Binary(&opened)])?;
+    rig.wait("what would have let it go on", &opened)?;
+    std::thread::sleep(WHILE);
+    ensure!(rig.word(0x808)? == 0, "it went on");
+    Ok(())
+}
+
+/// For how long an engine has worked for the client can be read in fdinfo; what waits for something
+/// else does not count.
+fn engine_time(rig: &mut Rig) -> anyhow::Result<()> {
+    let keys = ["drm-engine-copy", "drm-engine-render"];
+    let times = |rig: &Rig| -> anyhow::Result<Vec<u128>> {
+        let told = |key: &str| rig.client.told(key)?.with_context(|| format!("no {key}"));
+        keys.iter().map(|key| Ok(told(key)?.into())).collect()
+    };
+    ensure!(times(rig)? == [0, 0], "before the first job: {:?}", times(rig)?);
+    let [first, second, opened] =
+        [rig.client.syncobj()?, rig.client.syncobj()?, rig.client.syncobj()?];
+    let (shut, open) = rig.gate()?;
+    let push = rig.store(0xb00, 11)?;
+    rig.client.submit(rig.one.id, &[shut], &[], &[Wait::Binary(&first)])?;
+    rig.client.submit(
+        rig.graphics.id,
+        &[push],
+        &[Wait::Binary(&first)],
+        &[Wait::Binary(&second)],
+    )?;
+    std::thread::sleep(WHILE);
+    let during = times(rig)?;
+    ensure!(during[0] >= WHILE.as_nanos() && during[1] == 0, "during the first job: {during:?}");
+    rig.client.submit(rig.two.id, &[open], &[], &[Wait::Binary(&opened)])?;
+    rig.wait("the second job", &second)?;
+    rig.wait("what let the first one go on", &opened)?;
+    let after = times(rig)?;
+    ensure!(after[0] >= during[0] && after[1] > 0, "after both jobs: {after:?}");
+    ensure!(times(rig)? == after, "without a job: {:?}, then {after:?}", times(rig)?);
+    Ok(())
+}
+
+/// A channel that was freed is not there, and what was submitted is done: freeing waits for it.
 fn freed(rig: &mut Rig) -> anyhow::Result<()> {
     let done = rig.client.syncobj()?;
+    let (shut, open) = rig.gate()?;
     let push = rig.store(0x900, 9)?;
-    rig.client.submit(rig.one.id, &[push], &[], &[Wait::Binary(&done)])?;
-    rig.client.free_number(&rig.one)?;
+    rig.client.submit(rig.one.id, &[shut, push], &[], &[Wait::Binary(&done)])?;
+    let (client, graphics, one) = (&rig.client, rig.graphics.id, &rig.one);
+    std::thread::scope(|scope| {
+        let opener = scope.spawn(|| {
+            std::thread::sleep(WHILE);
+            client.submit(graphics, &[open], &[], &[])
+        });
+        client.free_number(one)?;
+        opener.join().map_err(|_| anyhow::anyhow!("the opener panicked"))??;
+        anyhow::Ok(())
+    })?;
     ensure!(rig.client.wait(&done, Duration::ZERO)?, "not done");
+    let status = rig.client.status(&done)?;
+    ensure!(matches!(status, FenceStatus::Signalled), "{status:?}");
     ensure!(rig.word(0x900)? == 9, "not run");
     fails("submit", rig.client.submit(rig.one.id, &[], &[], &[]), Errno::NOENT)
 }

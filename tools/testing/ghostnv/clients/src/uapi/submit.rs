@@ -4,6 +4,7 @@
 //! EXEC and VM_BIND with all they take, and what tells how far their fences are.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr;
 use std::time::Duration;
 
@@ -136,5 +137,13 @@ impl Client {
         let mut data = abi::ChannelFree { channel: channel.id };
         // SAFETY: the structure names no memory.
         unsafe { self.drm(nr::CHANNEL_FREE, &mut data) }
+    }
+
+    /// What the kernel tells about the open file by a key of its fdinfo; a number with a unit.
+    pub fn told(&self, key: &str) -> io::Result<Option<u64>> {
+        let path = format!("/proc/self/fdinfo/{}", self.fd().as_raw_fd());
+        let text = std::fs::read_to_string(path)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        Ok(value.and_then(|v| v.split_whitespace().next()?.parse().ok()))
     }
 }
