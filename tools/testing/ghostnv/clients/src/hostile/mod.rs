@@ -51,12 +51,18 @@ impl Outcome {
             && self.later.as_ref().is_err_and(crate::uapi::is_dead)
     }
 
+    /// It ended because it had taken too long, and not because anybody had seen what was wrong.
+    fn ran_out_of_time(&self) -> bool {
+        let time = rustix::io::Errno::TIME.raw_os_error();
+        matches!(&self.status, Some(FenceStatus::Failed(e)) if e.raw_os_error() == Some(time))
+    }
+
     fn finished(&self) -> bool {
         matches!(self.status, Some(FenceStatus::Signalled)) && self.later.is_ok()
     }
 
-    /// Judges it.
-    fn check(&self, expect: Expect) -> anyhow::Result<()> {
+    /// Judges it. Only a job that `lingers` may take all the time that jobs have.
+    fn check(&self, expect: Expect, lingers: bool) -> anyhow::Result<()> {
         if let Expect::Refused = expect {
             ensure!(self.submitted.is_err(), "EXEC accepted it");
             ensure!(self.later.is_ok(), "the channel is dead though EXEC refused the job");
@@ -66,6 +72,9 @@ impl Outcome {
             anyhow::bail!("EXEC refused it: {error}");
         }
         ensure!(self.ended.is_some(), "the job did not end in time");
+        if expect == Expect::Dies {
+            ensure!(lingers || !self.ran_out_of_time(), "nobody saw what is wrong with the job");
+        }
         match expect {
             Expect::Finishes => ensure!(self.finished(), "the job should have finished"),
             Expect::Dies => ensure!(self.died(), "the channel should have died, with an error"),
@@ -106,7 +115,7 @@ pub fn run(
     let before = bystander.copies();
     let outcome = submit(scenario, &seat, options)?;
     let during = bystander.copies() - before;
-    outcome.check(scenario.expect).with_context(|| outcome.text())?;
+    outcome.check(scenario.expect, scenario.lingers).with_context(|| outcome.text())?;
     if scenario.lingers {
         ensure!(during > 0, "the bystander stood still meanwhile; {}", outcome.text());
     }
