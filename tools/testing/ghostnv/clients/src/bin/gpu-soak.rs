@@ -54,6 +54,10 @@ struct Common {
     /// Take every so many steps of a sweep.
     #[arg(long, default_value_t = 1)]
     stride: u64,
+    /// Of faults, in the sweep of register accesses, of which there are too many to take each one:
+    /// the next step is at an access this many percent, and one, further on.
+    #[arg(long, default_value_t = 6)]
+    growth: u64,
     /// Print each step.
     #[arg(long)]
     verbose: bool,
@@ -88,8 +92,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         card.unbind()?;
     }
     card.complaints();
-    let Common { count, stride, verbose, .. } = common;
-    part(&mut card, Effort { count, stride: stride.max(1), verbose })
+    let Common { count, stride, growth, verbose, .. } = common;
+    part(&mut card, Effort { count, stride: stride.max(1), growth, verbose })
 }
 
 fn main() -> ExitCode {

@@ -15,37 +15,55 @@ use anyhow::{Context, ensure};
 use super::card::{Ask, Card};
 use super::{BOUND, Effort, JOB, Row, work};
 
+/// What the driver must make of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Must {
+    /// Get over it.
+    GetOver,
+    /// Ask again. Functions without a status of their own have no way to say so; to the driver that
+    /// is a failure like any other.
+    AskAgain,
+    /// Notice it and say so. The firmware is fine.
+    Notice,
+    /// The same, and the firmware counts as dead.
+    GiveUp,
+}
+
 /// What becomes of a reply.
 struct Action {
     name: &'static str,
     /// In the fault script.
     script: &'static str,
-    /// The driver must get over it.
-    harmless: bool,
-    /// Afterwards the firmware counts as dead.
-    deadly: bool,
+    must: Must,
+}
+
+const fn action(name: &'static str, script: &'static str, must: Must) -> Action {
+    Action { name, script, must }
 }
 
 const ACTIONS: [Action; 7] = [
-    Action { name: "late", script: "action='delay'\nms=150", harmless: true, deadly: false },
-    Action {
-        name: "busy",
-        script: "action='status'\nstatus=3",
-        // Functions without a status of their own have no way to say it.
-        harmless: false,
-        deadly: false,
-    },
-    Action { name: "lost", script: "action='swallow'", harmless: false, deadly: true },
-    Action { name: "bad checksum", script: "action='checksum'", harmless: false, deadly: true },
-    Action { name: "bad length", script: "action='length'", harmless: false, deadly: true },
-    Action { name: "bad signature", script: "action='signature'", harmless: false, deadly: true },
-    Action {
-        name: "refused",
-        script: "action='status'\nstatus=0x1a",
-        harmless: false,
-        deadly: false,
-    },
+    action("late", "action='delay'\nms=150", Must::GetOver),
+    action("busy", "action='status'\nstatus=3", Must::AskAgain),
+    action("lost", "action='swallow'", Must::GiveUp),
+    action("bad checksum", "action='checksum'", Must::GiveUp),
+    action("bad length", "action='length'", Must::GiveUp),
+    action("bad signature", "action='signature'", Must::GiveUp),
+    action("refused", "action='status'\nstatus=0x1a", Must::Notice),
 ];
+
+impl Must {
+    /// What is wrong about an end, if anything is.
+    fn broken_by(self, end: &End) -> Option<&'static str> {
+        match (self, end) {
+            (Self::GetOver, End::Refused(..)) => Some("not got over"),
+            (Self::AskAgain, End::Refused(_, said)) if said.iter().any(|s| s.contains("BUSY")) => {
+                Some("not asked again")
+            }
+            (Self::Notice | Self::GiveUp, End::Unharmed) => Some("not noticed"),
+            _ => None,
+        }
+    }
+}
 
 /// How a step ended.
 enum End {
@@ -54,9 +72,11 @@ enum End {
     Refused(String, Vec<String>),
 }
 
-/// Whether a sweep that takes one step of `stride` takes this one.
-fn chosen(nth: u64, stride: u64, salt: &str) -> bool {
-    (nth + salt.len() as u64) % stride == 0
+/// Which of the requests from 1 to `count` a sweep takes that takes one of `stride`: at least one of
+/// them, if there are any. `salt` has another sweep take others.
+fn chosen(count: u64, stride: u64, salt: usize) -> impl Iterator<Item = u64> {
+    let first = 1 + salt as u64 % stride.min(count.max(1));
+    (first..=count).step_by(usize::try_from(stride).unwrap_or(usize::MAX))
 }
 
 /// A sweep under way.
@@ -86,11 +106,10 @@ impl<'a> Sweep<'a> {
             ("unbinding", true, |s| Ok(s.card.unbind()?)),
         ];
         for ((phase, bound, step), count) in phases.into_iter().zip(counts) {
-            for action in &ACTIONS {
+            for (number, action) in ACTIONS.iter().enumerate() {
                 let mut row = Row::new(format!("{phase}: {}", action.name));
                 // Another offset for each action, so that few steps still see many places.
-                let stride = self.effort.stride;
-                for nth in (1..=u64::from(count)).filter(|n| chosen(*n, stride, action.name)) {
+                for nth in chosen(count.into(), self.effort.stride, 2 * number) {
                     let script = format!("[[fault]]\nkind='rpc'\n{}\nnth={nth}\n", action.script);
                     let title = format!("{phase}, request {nth}, {}", action.name);
                     self.step(&mut row, &title, &script, bound, action, step)?;
@@ -152,10 +171,11 @@ impl<'a> Sweep<'a> {
             End::Unharmed => row.unharmed += 1,
             End::Refused(_, _) => row.refused += 1,
         }
-        if action.harmless && matches!(end, End::Refused(..)) {
-            row.wrong.push(format!("{title}: not got over"));
+        if let Some(what) = action.must.broken_by(&end) {
+            row.wrong.push(format!("{title}: {what}"));
         }
-        self.recover(action.deadly || !bound).with_context(|| format!("after {title}"))
+        self.recover(action.must == Must::GiveUp || !bound)
+            .with_context(|| format!("after {title}"))
     }
 
     /// Loads a fault, does something, and sees how it ends.
@@ -259,7 +279,7 @@ impl<'a> Sweep<'a> {
             let script = format!("[[fault]]\nkind='all-ones'\nnth={nth}\n");
             let title = format!("read {nth}");
             let mut all = false;
-            self.attempt(&mut row, &title, &script, |s| {
+            let end = self.attempt(&mut row, &title, &script, |s| {
                 s.card.bind()?;
                 let _ = work::life(&s.card.node()?, JOB);
                 all = s.card.ask(Ask::Fired)? == 0;
@@ -270,12 +290,14 @@ impl<'a> Sweep<'a> {
                 Ok(s.card.unbind()?)
             })?;
             row.steps += 1;
-            row.refused += 1;
+            match end {
+                End::Refused(..) => row.refused += 1,
+                End::Unharmed => row.wrong.push(format!("{title}: not noticed")),
+            }
             through = all;
             self.card.reset()?;
             self.recover(true).with_context(|| format!("after {title}"))?;
-            // Denser than a decimal place of the number of accesses, and never the same residue.
-            nth += 1 + nth * self.effort.stride.min(16) / 16;
+            nth += 1 + nth * self.effort.growth / 100;
         }
         Ok(row.print())
     }
@@ -324,5 +346,41 @@ impl<'a> Sweep<'a> {
             self.recover(false).with_context(|| format!("after {title}"))?;
         }
         Ok(row.print())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_takes_at_least_one_and_with_stride_one_all() {
+        for count in 1..40 {
+            assert_eq!(chosen(count, 1, 5).collect::<Vec<_>>(), (1..=count).collect::<Vec<_>>());
+            for salt in 0..20 {
+                let some: Vec<u64> = chosen(count, 11, salt).collect();
+                assert!(!some.is_empty() && some.iter().all(|n| (1..=count).contains(n)));
+            }
+        }
+        assert_eq!(chosen(0, 1, 3).count(), 0);
+        assert_ne!(chosen(31, 11, 0).next(), chosen(31, 11, 2).next());
+    }
+
+    #[test]
+    fn ends_are_judged() {
+        let refused = |said: &str| End::Refused("no".to_owned(), vec![said.to_owned()]);
+        let busy = "GSP: GSP_RM_ALLOC refused: BUSY_RETRY (0x3)";
+        for (must, end, wrong) in [
+            (Must::GetOver, End::Unharmed, false),
+            (Must::GetOver, refused("any"), true),
+            (Must::AskAgain, End::Unharmed, false),
+            (Must::AskAgain, refused(busy), true),
+            (Must::AskAgain, refused("GSP: SET_REGISTRY failed: 0x3"), false),
+            (Must::Notice, End::Unharmed, true),
+            (Must::GiveUp, End::Unharmed, true),
+            (Must::GiveUp, refused("any"), false),
+        ] {
+            assert_eq!(must.broken_by(&end).is_some(), wrong, "{must:?}");
+        }
     }
 }

@@ -26,6 +26,8 @@ pub struct Effort {
     pub count: u64,
     /// Every how many steps of a sweep to take.
     pub stride: u64,
+    /// By how many percent the number of a register access grows from step to step of that sweep.
+    pub growth: u64,
     /// Print each step.
     pub verbose: bool,
 }
@@ -53,7 +55,7 @@ impl Row {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// Prints the line; says whether nothing was wrong.
+    /// Prints the line; says whether nothing was wrong. That nothing was done is wrong.
     pub fn print(&self) -> bool {
         let Self { name, steps, unharmed, refused, longest, wrong } = self;
         println!(
@@ -61,6 +63,21 @@ impl Row {
             wrong.len()
         );
         wrong.iter().for_each(|text| println!("  WRONG: {text}"));
-        wrong.is_empty()
+        if *steps == 0 {
+            println!("  WRONG: no step");
+        }
+        wrong.is_empty() && *steps != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_without_steps_is_wrong() {
+        assert!(!Row::new("nothing").print());
+        assert!(Row { steps: 1, ..Row::default() }.print());
+        assert!(!Row { steps: 1, wrong: vec![String::new()], ..Row::default() }.print());
     }
 }
