@@ -54,7 +54,7 @@ kernel_source_version() {
 setup_kernel() {
 	local flavour=$1 build=build_kernel
 	KERNEL_OUT=$CACHE/kernel/out/$flavour-$(kernel_key "$flavour")
-	if [[ ! -e $KERNEL_OUT/kernel ]] && quick_wanted && only_driver_changed "$flavour"; then
+	if [[ ! -e $KERNEL_OUT/kernel ]] && quick_wanted "$flavour" && only_driver_changed "$flavour"; then
 		KERNEL_OUT+=-quick build=quick_driver
 	fi
 	[[ -e $KERNEL_OUT/kernel ]] || with_lock "kernel-$flavour" "$build" "$flavour"
@@ -72,7 +72,7 @@ build_kernel() {
 		step "kernel configuration ($flavour)" configure_kernel "$flavour"
 		step "kernel build ($flavour)" make_kernel "$flavour"
 		step "kernel install ($flavour)" publish_kernel "$flavour"
-		if quick_wanted && [[ $flavour != builtin* ]]; then prime_quick "$flavour"; fi
+		if quick_wanted "$flavour"; then prime_quick "$flavour"; fi
 	fi
 	# What the build directory last made, for the short way of the next time.
 	printf '%s\n' "$(kernel_key "$flavour" --base-key)" "$KERNEL_OUT" >"$(kernel_work "$flavour")/published"

@@ -7,8 +7,9 @@
 # goes on from. Such code is as correct but inlined differently, so what is counted, timed or
 # shipped is never made this way: scripts/test, bench and soak ask for the exact one.
 
-# quick_wanted: GHOSTNV_EXACT, set by commands and their children, says no.
-quick_wanted() { [[ -n ${KERNEL_QUICK:-} && -z ${GHOSTNV_EXACT:-} ]]; }
+# quick_wanted FLAVOUR: GHOSTNV_EXACT, set by commands and their children, says no. So does the debug
+# kernel: lockdep tells the names of lock classes apart by their addresses, and each unit has its own.
+quick_wanted() { [[ $1 == release && -n ${KERNEL_QUICK:-} && -z ${GHOSTNV_EXACT:-} ]]; }
 
 # quick_driver FLAVOUR: KERNEL_OUT becomes the last finished kernel with the driver as it is now.
 quick_driver() {
