@@ -28,6 +28,7 @@ mod boot;
 mod buffer;
 pub(crate) mod commands;
 mod events;
+mod history;
 mod libos;
 pub(crate) mod logs;
 pub(crate) mod object;

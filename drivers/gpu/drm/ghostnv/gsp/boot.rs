@@ -208,7 +208,7 @@ impl<'bound> Boot<'bound, Prepared> {
             u64::try_from(set.bootloader.image.len())?,
         )?;
         let (fwsec_frts, fwsec_sb) = read_fwsec(hw, &layout)?;
-        let memory = Memory::new(hw, &set, &layout, link.queue_address())?;
+        let memory = Memory::new(&link, &set, &layout)?;
         let app_version = set.bootloader.info.app_version;
         let irq = listen(pdev, link.clone())?;
 

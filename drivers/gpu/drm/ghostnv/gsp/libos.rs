@@ -31,6 +31,7 @@ use super::{
         LIBOS_KIND_CONTIGUOUS,
         LIBOS_LOCATION_SYSMEM, //
     },
+    history::History,
     logs::{
         Logs,
         LOG_SIZE, //
@@ -81,7 +82,9 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// Arguments for a first boot, with queues at bus address `queues`.
-    pub(crate) fn new(dev: &Device<Bound>, queues: DmaAddress) -> Result<Self> {
+    ///
+    /// The logs of this boot and `calls` show in debugfs.
+    pub(super) fn new(dev: &Device<Bound>, queues: DmaAddress, calls: &History) -> Result<Self> {
         let rm = RmArguments {
             queue_memory: queues,
             queue_page_count: u32::try_from(SharedMemory::PAGES)?,
@@ -91,7 +94,7 @@ impl Arguments {
             ..Default::default()
         };
         let rm_arguments = share(dev, rm.as_bytes())?;
-        let logs = Logs::new(dev)?;
+        let logs = Logs::new(dev, calls)?;
         let [init, intr, log_rm] = logs.addresses();
         let regions = [
             region(b"LOGINIT", init, LOG_SIZE)?,

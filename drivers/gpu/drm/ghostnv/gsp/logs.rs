@@ -5,9 +5,9 @@
 //!
 //! Three of the firmware's tasks log into rings in system memory, in a form that only NVIDIA's
 //! tools can read: numbers that stand for texts. They are in debugfs as they are, as
-//! `ghostnv/<PCI address>/loginit`, `logintr` and `logrm`. When a boot fails its logs are most
-//! needed and their memory goes away, so a copy stays until the next boot of the same GPU, or until
-//! the module goes.
+//! `ghostnv/<PCI address>/loginit`, `logintr` and `logrm`, and beside them `calls`, what the driver
+//! has asked the firmware. When a boot fails its logs are most needed and their memory goes away;
+//! so a copy stays until the next boot of the same GPU, or until the module goes.
 
 use kernel::{
     debugfs::{
@@ -28,16 +28,20 @@ use kernel::{
     str::CString,
 };
 
-use super::abi::GSP_PAGE_SIZE;
+use super::{
+    abi::GSP_PAGE_SIZE,
+    history::History, //
+};
 
 /// Bytes of a log.
 pub(super) const LOG_SIZE: usize = 16 * GSP_PAGE_SIZE;
 
-/// What becomes visible in debugfs: the logs themselves, or copies of them.
+/// What becomes visible in debugfs: the logs themselves, or copies of them, and the calls.
 struct Set<T> {
     init: T,
     intr: T,
     rm: T,
+    calls: History,
 }
 
 /// The directory of one GPU whose boot failed.
@@ -68,6 +72,7 @@ impl Shelf {
                 dir.read_binary_file(c"loginit", &logs.init);
                 dir.read_binary_file(c"logintr", &logs.intr);
                 dir.read_binary_file(c"logrm", &logs.rm);
+                dir.read_only_file(c"calls", &logs.calls);
             }),
             GFP_KERNEL,
         )
@@ -148,12 +153,13 @@ pub(super) struct Logs {
 impl Logs {
     /// Allocates them and shows them in debugfs.
     #[inline(never)]
-    pub(super) fn new(dev: &Device<Bound>) -> Result<Self> {
+    pub(super) fn new(dev: &Device<Bound>, calls: &History) -> Result<Self> {
         let device = CString::try_from(dev.name())?;
         let set = Set {
             init: log(dev)?,
             intr: log(dev)?,
             rm: log(dev)?,
+            calls: calls.clone(),
         };
         let mut shelf = SHELF.lock();
         let shelf = shelf.as_mut().ok_or(ENODEV)?;
@@ -182,6 +188,7 @@ impl Logs {
             init: copy(&self.set.init)?,
             intr: copy(&self.set.intr)?,
             rm: copy(&self.set.rm)?,
+            calls: self.set.calls.clone(),
         };
         let Self { set, device, .. } = self;
         // Takes the directory away that has the name.

@@ -52,6 +52,10 @@ use super::{
         EngineName,
         Event, //
     },
+    history::{
+        History,
+        Record, //
+    },
     queue::{
         Rings,
         SharedMemory,
@@ -138,6 +142,7 @@ pub(crate) struct Link<'bound> {
     signal: Signal,
     #[pin]
     watchlist: Watchlist<'bound>,
+    history: History,
     #[pin]
     inner: Mutex<Inner>,
 }
@@ -175,6 +180,7 @@ impl<'bound> Link<'bound> {
             chip,
             signal <- Signal::new(),
             watchlist <- Watchlist::new(),
+            history: History::new()?,
             inner <- new_mutex!(inner),
         }))
     }
@@ -198,6 +204,29 @@ impl<'bound> Link<'bound> {
         &self.watchlist
     }
 
+    /// The latest calls.
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Remembers what came of a call.
+    fn remember<R>(
+        &self,
+        (name, function): (&'static str, u32),
+        make: impl FnOnce() -> Result<R>,
+    ) -> Result<R> {
+        let start = Instant::now();
+        let made = make();
+        self.history.add(Record {
+            name,
+            function,
+            start,
+            took: start.elapsed(),
+            result: made.as_ref().map(|_| ()).map_err(|e| *e),
+        });
+        made
+    }
+
     /// Bus address of the rings' memory.
     pub(crate) fn queue_address(&self) -> u64 {
         self.inner.lock().rings.memory().dma_address()
@@ -210,10 +239,12 @@ impl<'bound> Link<'bound> {
 
     /// Sends a request that has no reply.
     pub(crate) fn send<N: Notice>(&self, notice: &N) -> Result {
-        let mut inner = self.inner.lock();
-        inner.request.clear();
-        notice.encode(&mut inner.request)?;
-        self.post(&mut inner, N::FUNCTION, N::NAME)
+        self.remember((N::NAME, N::FUNCTION), || {
+            let mut inner = self.inner.lock();
+            inner.request.clear();
+            notice.encode(&mut inner.request)?;
+            self.post(&mut inner, N::FUNCTION, N::NAME)
+        })
     }
 
     /// Makes a call and waits for its reply.
@@ -221,6 +252,10 @@ impl<'bound> Link<'bound> {
     /// A firmware that is busy for the moment, and says that the same call may succeed later, is
     /// asked again until the time for a call is over. Allocates nothing if the reply says nothing.
     pub(crate) fn call<C: Call>(&self, call: &C) -> Result<C::Reply> {
+        self.remember((C::NAME, C::FUNCTION), || self.make(call))
+    }
+
+    fn make<C: Call>(&self, call: &C) -> Result<C::Reply> {
         const { assert!(C::REPLY_MAX <= MESSAGE_SIZE_MAX) };
         let start: Instant<Monotonic> = Instant::now();
         // What the reply says is read without the mutex.

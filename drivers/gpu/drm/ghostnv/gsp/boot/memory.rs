@@ -9,13 +9,13 @@ use kernel::{
 
 use crate::{
     firmware,
-    gpu::Hw,
     gsp::{
         libos::{
             self,
             Arguments, //
         },
         radix3::Radix3,
+        rpc::Link,
         wpr::{
             self,
             Blob,
@@ -37,13 +37,8 @@ pub(super) struct Memory {
 impl Memory {
     /// Copies the images to where the GPU reaches them, and describes them to Booter.
     #[inline(never)]
-    pub(super) fn new(
-        hw: Hw<'_>,
-        set: &firmware::Set,
-        layout: &Layout,
-        queues: u64,
-    ) -> Result<Self> {
-        let dev = hw.dev;
+    pub(super) fn new(link: &Link<'_>, set: &firmware::Set, layout: &Layout) -> Result<Self> {
+        let dev = link.hw().dev;
         let image = KBox::pin_init(Radix3::new(dev, set.gsp.image()), GFP_KERNEL)?;
         let signature = libos::share(dev, set.gsp.signature())?;
         let bootloader = libos::share(dev, &set.bootloader.image)?;
@@ -70,7 +65,7 @@ impl Memory {
         );
         Ok(Self {
             wpr_meta: libos::share(dev, meta.as_bytes())?,
-            arguments: Arguments::new(dev, queues)?,
+            arguments: Arguments::new(dev, link.queue_address(), link.history())?,
             _bootloader: bootloader,
             _signature: signature,
             _image: image,
