@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use super::card::{Ask, Card};
-use super::leaks::Figures;
+use super::leaks::{self, Figures};
 use super::work::{self, Load};
 use super::{BOUND, Effort, JOB};
 use crate::prng::Prng;
@@ -21,7 +21,7 @@ const NOTICE: Duration = Duration::from_secs(30);
 /// For how many milliseconds a card is out of its slot.
 const OUT: u64 = 1500;
 
-/// Runs rounds; compares what is held after the first few with what is held after the last.
+/// Runs rounds; compares what is held after the first few, after half of the others, and at the end.
 fn rounds(
     card: &mut Card,
     effort: Effort,
@@ -29,24 +29,26 @@ fn rounds(
     mut round: impl FnMut(&mut Card, u64) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     let start = Instant::now();
-    let mut before = None;
-    for turn in 0..effort.count + WARM_UP {
-        if turn == WARM_UP {
-            before = Some(Figures::take(card)?);
+    let half = effort.count.div_ceil(2).max(1);
+    let mut readings = Vec::new();
+    let mut turn = 0;
+    for rounds in [WARM_UP, half, half] {
+        for _ in 0..rounds {
+            round(card, turn).with_context(|| {
+                format!("{what}, round {turn}; the driver said {:?}", card.complaints())
+            })?;
+            turn += 1;
+            if effort.verbose || turn % 25 == 0 {
+                println!("  {what}: {turn} of {}", WARM_UP + 2 * half);
+            }
         }
-        round(card, turn).with_context(|| {
-            format!("{what}, round {turn}; the driver said {:?}", card.complaints())
-        })?;
-        if effort.verbose || (turn + 1) % 25 == 0 {
-            println!("  {what}: {} of {}", turn + 1, effort.count + WARM_UP);
-        }
+        readings.push(Figures::take(card)?);
     }
-    let before = before.context("no rounds")?;
-    let moved =
-        Figures::take(card)?.since(&before, effort.count).with_context(|| what.to_owned())?;
+    let readings: &[Figures; 3] = readings.as_slice().try_into().context("readings")?;
+    let moved = leaks::check(readings.each_ref()).with_context(|| what.to_owned())?;
     let left = card.ask(Ask::Left)?;
     ensure!(left == 0, "{what}: {left} objects were left to the firmware when it was stopped");
-    println!("{what}: {} rounds, {:.1} s: {moved}", effort.count, start.elapsed().as_secs_f64());
+    println!("{what}: {} rounds, {:.1} s: {moved}", 2 * half, start.elapsed().as_secs_f64());
     Ok(true)
 }
 
