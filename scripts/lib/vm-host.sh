@@ -9,7 +9,7 @@ set -uo pipefail
 
 # The options, as scripts/vm exports them.
 : "${run:?}" "${driver:?}" "${chip:?}" "${mem:?}" "${smp:?}" "${strict:?}" "${limit:?}" "${gpu:?}" "${hotplug:?}" "${NOVA_FIRMWARE?}"
-: "${vram?}" "${bar1?}" "${doorbell:?}" "${append?}" "${allow?}" "${fault?}" "${trace?}" "${meter?}" "${meter_profile?}" "${share?}"
+: "${vram?}" "${bar1?}" "${doorbell:?}" "${append?}" "${allow?}" "${fault?}" "${trace?}" "${meter?}" "${meter_profile?}" "${meter_cover?}" "${share?}"
 
 # fail TEXT: the VM itself failed; scripts/vm prints it.
 fail() {
@@ -95,7 +95,7 @@ start_qemu() {
 	# The counter wants to know where the kernel's functions are.
 	[[ -z $meter ]] || {
 		(tool "$TOOLS_ROOT/usr/bin/llvm-nm-19" "$KERNEL_OUT/kernel") >"$run/symbols" || fail "cannot read the kernel's symbols"
-		args+=(-plugin "$MODEL_BIN/libghostnv_meter.so,out=$meter,symbols=$run/symbols${meter_profile:+,profile=$meter_profile}")
+		args+=(-plugin "$MODEL_BIN/libghostnv_meter.so,out=$meter,symbols=$run/symbols${meter_profile:+,profile=$meter_profile}${meter_cover:+,cover=$meter_cover}")
 	}
 	[[ -z $share ]] || args+=(
 		-fsdev "local,id=share,path=$share,security_model=none,multidevs=remap"

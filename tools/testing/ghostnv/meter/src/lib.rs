@@ -17,21 +17,23 @@
 //! which this plugin itself takes a part. Counts depend on nothing but the guest.
 //!
 //! With `profile=FILE` the end writes how many instructions were executed in samples by address:
-//! `COUNT ADDRESS`, most first. That is slow.
+//! `COUNT ADDRESS`, most first. That is slow. With `cover=FILE` it writes the address of each
+//! instruction of a module that was executed at all, in samples or not. That costs nothing: QEMU
+//! translates code when the guest gets there, in runs without a branch, so what was translated ran.
 //!
 //! A mark is `nopl ID << 4 | STEP + 0x474e0000(%rax)`, which accesses no memory. What drivers access
 //! is seen by looking at the instructions of modules and of the kernel's functions for that.
 
 mod qemu;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{c_uint, c_void};
 use std::fmt::{Display, Formatter};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use qemu::{Block, Counter, Info};
@@ -98,6 +100,7 @@ struct Meter {
     accessors: Vec<Range<u64>>,
     on: AtomicBool,
     profile: Option<(String, Mutex<HashMap<u64, u64>>)>,
+    cover: Option<(String, Mutex<BTreeSet<u64>>)>,
     out: Mutex<BufWriter<File>>,
     start: Instant,
 }
@@ -105,7 +108,12 @@ struct Meter {
 static METER: OnceLock<Meter> = OnceLock::new();
 
 impl Meter {
-    fn new(out: &str, symbols: &str, profile: Option<&str>) -> Result<Self, String> {
+    fn new(
+        out: &str,
+        symbols: &str,
+        profile: Option<&str>,
+        cover: Option<&str>,
+    ) -> Result<Self, String> {
         let text = std::fs::read_to_string(symbols).map_err(|e| format!("{symbols}: {e}"))?;
         let table = symbol_table(&text);
         let find = |name: &str| table.iter().position(|(_, n)| *n == name);
@@ -127,6 +135,7 @@ impl Meter {
             accessors,
             on: AtomicBool::new(false),
             profile: profile.map(|path| (path.to_owned(), Mutex::default())),
+            cover: cover.map(|path| (path.to_owned(), Mutex::default())),
             out: Mutex::new(BufWriter::new(file)),
             start: Instant::now(),
         })
@@ -142,6 +151,10 @@ impl Meter {
     fn flush(&self) -> std::io::Result<()> {
         if let Ok(mut out) = self.out.lock() {
             out.flush()?;
+        }
+        if let Some((path, Ok(ran))) = self.cover.as_ref().map(|(path, ran)| (path, ran.lock())) {
+            let mut file = BufWriter::new(File::create(path)?);
+            ran.iter().try_for_each(|at| writeln!(file, "{at:#x}"))?;
         }
         let Some((path, blocks)) = &self.profile else { return Ok(()) };
         let Ok(blocks) = blocks.lock() else { return Ok(()) };
@@ -179,7 +192,7 @@ fn install(id: u64, info: &Info, arguments: &[String]) -> Result<(), String> {
     let find = |name: &str| argument(arguments, name);
     let out = find("out").ok_or("argument out=… is missing")?;
     let symbols = find("symbols").ok_or("argument symbols=… is missing")?;
-    let meter = Meter::new(out, symbols, find("profile"))?;
+    let meter = Meter::new(out, symbols, find("profile"), find("cover"))?;
     METER.set(meter).map_err(|_| "is loaded already")?;
     qemu::start(id);
     Ok(())
@@ -197,6 +210,9 @@ fn translate(block: Block) {
     for instruction in block.instructions() {
         let address = instruction.address();
         instruction.count(meter.counter);
+        if let Some((_, ran)) = meter.cover.as_ref().filter(|_| MODULES.contains(&address)) {
+            ran.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
+        }
         if meter.profile.is_some() {
             instruction.on_execute(profiled, address as usize);
         }
