@@ -27,6 +27,8 @@ enum Must {
     Notice,
     /// The same, and the firmware counts as dead.
     GiveUp,
+    /// The same, unless what is left of the reply holds all that is read of it.
+    GiveUpIfMissed,
 }
 
 /// What becomes of a reply.
@@ -46,12 +48,17 @@ const ACTIONS: [Action; 7] = [
     action("busy", "action='status'\nstatus=3", Must::AskAgain),
     action("lost", "action='swallow'", Must::GiveUp),
     action("bad checksum", "action='checksum'", Must::GiveUp),
-    action("bad length", "action='length'", Must::GiveUp),
+    action("bad length", "action='length'", Must::GiveUpIfMissed),
     action("bad signature", "action='signature'", Must::GiveUp),
     action("refused", "action='status'\nstatus=0x1a", Must::Notice),
 ];
 
 impl Must {
+    /// Whether the driver may have given up the firmware.
+    fn is_deadly(self) -> bool {
+        matches!(self, Self::GiveUp | Self::GiveUpIfMissed)
+    }
+
     /// What is wrong about an end, if anything is.
     fn broken_by(self, end: &End) -> Option<&'static str> {
         match (self, end) {
@@ -174,8 +181,7 @@ impl<'a> Sweep<'a> {
         if let Some(what) = action.must.broken_by(&end) {
             row.wrong.push(format!("{title}: {what}"));
         }
-        self.recover(action.must == Must::GiveUp || !bound)
-            .with_context(|| format!("after {title}"))
+        self.recover(action.must.is_deadly() || !bound).with_context(|| format!("after {title}"))
     }
 
     /// Loads a fault, does something, and sees how it ends.
@@ -379,6 +385,7 @@ mod tests {
             (Must::Notice, End::Unharmed, true),
             (Must::GiveUp, End::Unharmed, true),
             (Must::GiveUp, refused("any"), false),
+            (Must::GiveUpIfMissed, End::Unharmed, false),
         ] {
             assert_eq!(must.broken_by(&end).is_some(), wrong, "{must:?}");
         }
