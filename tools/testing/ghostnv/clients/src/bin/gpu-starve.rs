@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use ghostnv_clients::starve::Starver;
@@ -18,18 +19,27 @@ struct Args {
     /// Only calls whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
+    /// How often to go through all calls.
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
     /// Instead of calls, bind the driver to the card, with this many places failing.
     #[arg(long, value_name = "PLACES")]
     probe: Option<u32>,
+    /// Begin no further bind after so many seconds.
+    #[arg(long, default_value_t = 600, requires = "probe")]
+    seconds: u64,
+    /// Print how each call ended, and have the kernel log where memory was missing.
+    #[arg(long)]
+    verbose: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let run = || {
-        let starver = Starver::new(&args.device, &args.only)?;
+        let starver = Starver::new(&args.device, &args.only, args.verbose)?;
         match args.probe {
-            Some(samples) => starver.probe(samples),
-            None => starver.run(),
+            Some(samples) => starver.probe(samples, Duration::from_secs(args.seconds)),
+            None => (0..args.rounds).try_for_each(|_| starver.run()),
         }
     };
     match run() {

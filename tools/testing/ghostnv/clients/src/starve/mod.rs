@@ -40,15 +40,17 @@ const ENOUGH: u32 = 20_000;
 struct Injector(File);
 
 impl Injector {
-    fn new() -> anyhow::Result<Self> {
+    /// `verbose` has the kernel log where.
+    fn new(verbose: bool) -> anyhow::Result<Self> {
         let debug = Path::new("/sys/kernel/debug");
+        let detail = if verbose { "2" } else { "0" };
         for (file, value) in [
             ("failslab/ignore-gfp-wait", "N"),
-            ("failslab/verbose", "0"),
+            ("failslab/verbose", detail),
             ("fail_page_alloc/ignore-gfp-wait", "N"),
             ("fail_page_alloc/ignore-gfp-highmem", "N"),
             ("fail_page_alloc/min-order", "0"),
-            ("fail_page_alloc/verbose", "0"),
+            ("fail_page_alloc/verbose", detail),
         ] {
             fs::write(debug.join(file), value).with_context(|| {
                 format!("{file} in debugfs: does the kernel have fault injection?")
@@ -73,6 +75,11 @@ impl Injector {
 /// How the calls of one kind ended: by the number of the error, zero is success.
 type Ends = BTreeMap<i32, u64>;
 
+/// The `sample`-th of the numbers below `all`, in an order of which each beginning is spread evenly.
+fn spread(sample: u32, all: u32) -> u32 {
+    (u64::from(all) * u64::from(sample.reverse_bits()) >> 32) as u32
+}
+
 /// What the calls are made from.
 pub struct Starver {
     device: PathBuf,
@@ -80,6 +87,7 @@ pub struct Starver {
     arena: Arena,
     zero: File,
     only: String,
+    verbose: bool,
 }
 
 fn open(device: &Path) -> io::Result<File> {
@@ -109,13 +117,14 @@ struct Ready {
 
 impl Starver {
     /// `only` is a part of the name of the calls that are wanted.
-    pub fn new(device: &Path, only: &str) -> anyhow::Result<Self> {
+    pub fn new(device: &Path, only: &str, verbose: bool) -> anyhow::Result<Self> {
         Ok(Self {
             device: device.to_owned(),
-            injector: Injector::new()?,
+            injector: Injector::new(verbose)?,
             arena: Arena::new()?,
             zero: File::open("/dev/zero")?,
             only: only.to_owned(),
+            verbose,
         })
     }
 
@@ -136,6 +145,9 @@ impl Starver {
             let mut prepared = prepare().with_context(|| format!("{name}: before {nth}"))?;
             let (result, left) = self.injector.during(nth, || call(&mut prepared))?;
             let errno = result.as_ref().err().map_or(0, |e| e.raw_os_error().unwrap_or(-1));
+            if self.verbose {
+                println!("gpu-starve: {name}: {nth}: {errno}, {left} left");
+            }
             after(prepared).with_context(|| format!("{name}: after {nth}, which ended {errno}"))?;
             if left != 0 {
                 result.with_context(|| format!("{name}: with all memory it needs"))?;
@@ -465,8 +477,15 @@ impl Starver {
         self.wait(&ready.file, 2).context("the job that waits")
     }
 
-    /// Binds the driver with some allocations failing, `samples` of them; leaves it bound.
-    pub fn probe(&self, samples: u32) -> anyhow::Result<()> {
+    /// Binds the driver with some allocations failing, one each time; leaves it bound.
+    ///
+    /// There are more of them than there is time for, since each bind boots the firmware. So they
+    /// are taken in an order in which any number from the first on is spread over all of probe: up
+    /// to `samples` of them, and no further one after `limit`.
+    pub fn probe(&self, samples: u32, limit: Duration) -> anyhow::Result<()> {
+        /// So many there must be time for.
+        const LEAST: u32 = 3;
+
         let card = std::env::var("GHOSTNV_GPU").context("GHOSTNV_GPU names the card")?;
         let driver = fs::canonicalize(format!("/sys/bus/pci/devices/{card}/driver"))
             .context("no driver is bound")?;
@@ -478,8 +497,12 @@ impl Starver {
         result.context("bind")?;
         let all = u32::MAX - left;
         let (mut failed, mut bound) = (0, 0);
+        let start = Instant::now();
         for sample in 0..samples.min(all) {
-            let nth = 1 + (u64::from(all) * u64::from(sample) / u64::from(samples.min(all))) as u32;
+            if start.elapsed() >= limit && sample >= LEAST {
+                break;
+            }
+            let nth = 1 + spread(sample, all);
             if driver.join(&card).exists() {
                 write("unbind").context("unbind")?;
             }
@@ -494,8 +517,24 @@ impl Starver {
             write("bind").context("bind with all memory it needs")?;
         }
         println!(
-            "gpu-starve: probe: {all} allocations; of {samples} one failed: {failed} failed, {bound} worked"
+            "gpu-starve: probe: {all} allocations; each of {} failed: {failed} probes failed, {bound} worked, {} s",
+            failed + bound,
+            start.elapsed().as_secs()
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn beginnings_are_spread() {
+        assert_eq!([0, 1, 2, 3, 4].map(|n| spread(n, 1000)), [0, 500, 250, 750, 125]);
+        let mut seen: Vec<u32> = (0..64).map(|n| spread(n, 1583)).collect();
+        seen.sort_unstable();
+        assert!(seen.windows(2).all(|pair| (20..30).contains(&(pair[1] - pair[0]))));
+        assert!(seen.iter().all(|nth| *nth < 1583));
     }
 }
