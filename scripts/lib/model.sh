@@ -27,12 +27,14 @@ build_model() {
 	mv -T "$tmp" "$MODEL_BIN"
 }
 
-# cargo_in_root ARGS…: in the workspace of the emulated GPU. Cargo goes by time stamps and by paths
-# within the workspace, so it would take another clone's newer results for this one's.
-cargo_in_root() {
-	local inside stamp=$CACHE/model/target/.clone
-	inside=/work/tree-$(hash_of <<<"$REPO")
+# cargo_in_root ARGS…: in the workspace of the emulated GPU, for one clone at a time. Cargo goes by
+# time stamps and by paths within the workspace, so it would take another clone's newer results for
+# this one's. (Not with_lock: some callers stand before "&&".)
+cargo_in_root() (
+	inside=/work/tree-$(hash_of <<<"$REPO") stamp=$CACHE/model/target/.clone
 	mkdir -p "$CACHE"/model/{cargo,target}
+	exec 9>"$CACHE/lock/cargo"
+	flock 9
 	if [[ ! -e $stamp || $(<"$stamp") != "$REPO" ]]; then
 		rm -rf "$CACHE"/model/target/*/.fingerprint/ghostnv*
 		echo "$REPO" >"$stamp"
@@ -41,7 +43,7 @@ cargo_in_root() {
 	CARGO_HOME_INSIDE=/work/cargo unshare --mount bash "$REPO/scripts/lib/chroot.sh" "$TOOLS_ROOT" \
 		"$inside/tools/testing/ghostnv" "$REPO:$inside" "$CACHE/model/cargo:/work/cargo" \
 		"$CACHE/model/target:/work/target" -- cargo "$@"
-}
+)
 
 # setup_nova_firmware: NOVA_FIRMWARE holds nvidia/CHIP/gsp/*.tlv.
 setup_nova_firmware() {
