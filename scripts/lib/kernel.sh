@@ -31,6 +31,7 @@ kernel_fragments() {
 	local parts=(guest)
 	[[ $(kernel_base "$1") != debug ]] || parts+=(debug)
 	[[ $1 != builtin* ]] || parts+=(builtin)
+	[[ $1 != builtin-debug ]] || parts+=(builtin-debug)
 	(cd "$TOOLS_DIR/kernel" && cat "${parts[@]/%/.config}")
 }
 
