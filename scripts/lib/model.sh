@@ -47,10 +47,17 @@ cargo_in_root() (
 
 # setup_nova_firmware: NOVA_FIRMWARE holds nvidia/CHIP/gsp/*.tlv.
 setup_nova_firmware() {
-	local key
-	key=$({ echo "${GUEST_ROOT##*/}" && find "$TOOLS_DIR/gpu/src" -path "*firmware*nova*" -type f -exec cat {} +; } | hash_of)
-	NOVA_FIRMWARE=$CACHE/firmware/nova-$key
+	NOVA_FIRMWARE=$CACHE/firmware/nova-$(nova_firmware_key)
 	[[ -d $NOVA_FIRMWARE ]] || with_lock firmware build_nova_firmware
+}
+
+# nova_firmware_key: the files it is made from, and all that decides what is made of them.
+nova_firmware_key() {
+	{
+		echo "${GUEST_ROOT##*/}"
+		tree_hash "$TOOLS_DIR/gpu/src/firmware" ! -name tests.rs
+		tree_hash "$TOOLS_DIR/gpu/src/chip"
+	} | hash_of
 }
 
 build_nova_firmware() {

@@ -27,6 +27,7 @@ FUZZ_PACKAGES=(rustc cargo g++ libc6-dev ca-certificates)
 # setup_roots NAME…: TOOLS_ROOT, GUEST_ROOT and FUZZ_ROOT are their directories.
 setup_roots() {
 	local name
+	need_host_tools
 	for name in "$@"; do
 		case $name in
 		tools)
@@ -78,11 +79,9 @@ build_root() {
 	for suite in $SUITE $SUITE-updates $SUITE-backports; do
 		echo "deb $MIRROR $suite main contrib non-free non-free-firmware"
 	done >"$tmp.list"
-	local options=(--variant=apt --mode=root --include="$include" --aptopt='APT::Install-Recommends "false"')
-	# A proxy that the host's apt is told to use is used here too.
-	local proxy
-	proxy=$(apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null | head -n 1)
-	[[ -z $proxy ]] || options+=(--aptopt="Acquire::http::Proxy \"$proxy\"")
+	local options=(--variant=apt --mode=root --include="$include" --aptopt='APT::Install-Recommends "false"') more
+	mapfile -t more < <(mirror_options)
+	options+=("${more[@]}")
 	# What it mounts in the new root must end with it, even when it is killed: the next run removes
 	# what is left.
 	unshare --mount mmdebstrap "${options[@]}" "$SUITE" "$tmp" "$tmp.list" 2>&1 | tee "$tmp.said" || {
@@ -93,6 +92,16 @@ build_root() {
 	rm -rf "$tmp.list" "$tmp.said" "$tmp"/var/cache/apt/archives/*.deb "$tmp"/var/lib/apt/lists/*
 	mkdir -p "$tmp/work"
 	mv -T "$tmp" "$dir"
+}
+
+# mirror_options: how the mirror is reached, an option of mmdebstrap a line.
+mirror_options() {
+	local proxy
+	# A proxy that the host's apt is told to use is used here too.
+	proxy=$(apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null | head -n 1)
+	[[ -z $proxy ]] || echo "--aptopt=Acquire::http::Proxy \"$proxy\""
+	# What a snapshot says of itself was meant to hold for a week.
+	[[ $MIRROR != *snapshot* ]] || echo '--aptopt=Acquire::Check-Valid-Until "false"'
 }
 
 # explain_mmdebstrap FILE: why it failed, from what it said.

@@ -12,7 +12,6 @@
 # setup_for_vm FLAVOUR GPU: the roots, a kernel, and with GPU=1 the model.
 setup_for_vm() {
 	local flavour=$1 gpu=$2
-	need_host_tools
 	setup_roots tools guest
 	setup_kernel "$flavour"
 	GPU_BIN=${GHOSTNV_GPU_BIN:-} NOVA_FIRMWARE=
