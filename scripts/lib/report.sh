@@ -5,12 +5,26 @@
 # exit status.
 
 # What no healthy kernel prints.
-KERNEL_REPORTS='Kernel panic|BUG: |Oops: |Oops:|general protection fault|KASAN: |UBSAN: |possible circular locking|possible recursive locking|possible irq lock inversion|inconsistent lock state|suspicious RCU usage|possible deadlock|INFO: task .* blocked for more|self-detected stall|detected stalls on|soft lockup|hard LOCKUP|ODEBUG: |kmemleak: unreferenced object|refcount_t: |list_add corruption|list_del corruption|DEBUG_LOCKS_WARN|WARNING: .*lock'
+KERNEL_REPORTS='Kernel panic|BUG: |Oops: |Oops:|general protection fault|KASAN: |UBSAN: |possible circular locking|turning off the locking correctness validator|possible recursive locking|possible irq lock inversion|inconsistent lock state|suspicious RCU usage|possible deadlock|INFO: task .* blocked|self-detected stall|detected stalls on|detected expedited stalls|soft lockup|hard LOCKUP|ODEBUG: |kmemleak: unreferenced object|refcount_t: |list_add corruption|list_del corruption|DEBUG_LOCKS_WARN|WARNING: .*lock'
 KERNEL_WARNINGS='WARNING: '
 
 # print_report FILE PATTERN: each report with what follows, at most 60 lines in all.
 print_report() {
 	grep -aE -m 8 -A 24 -e "$2" "$1" | tr -d '\r' | head -n 60 >&2
+}
+
+# report_model DIR STRICT STATUS: the model's verdict is 0, or 3 for violations in a strict run; with
+# any other status it judged nothing.
+report_model() {
+	[[ $3 != 0 ]] || return 0
+	if [[ $2 == 1 ]] && grep -qE '^violation' "$1/model.log"; then
+		echo "--- violations ($1/model.log):" >&2
+		grep -E '^violation|^ *violations' -A 3 "$1/model.log" | head -n 40 >&2
+	fi
+	[[ $3 != 3 ]] || return 1
+	echo "--- the emulated GPU gave no verdict, it ended with status $3; its last lines ($1/model.log):" >&2
+	tail -n 5 "$1/model.log" >&2
+	return 1
 }
 
 # report_run DIR STATUS STRICT: exits.
@@ -25,10 +39,8 @@ report_run() {
 		echo "--- the emulated GPU itself failed ($dir/model.log):" >&2
 		grep -A 6 -m 1 'panicked at' "$dir/model.log" >&2
 	fi
-	if [[ $strict == 1 && -s $dir/model.status && $(<"$dir/model.status") == 3 ]]; then
-		bad=1
-		echo "--- violations ($dir/model.log):" >&2
-		grep -E '^violation|^ *violations' -A 3 "$dir/model.log" | head -n 40 >&2
+	if [[ -e $dir/model.status ]]; then
+		report_model "$dir" "$strict" "$(<"$dir/model.status")" || bad=1
 	fi
 	if [[ -s $dir/dmesg ]] && grep -qaE -e "$KERNEL_REPORTS" "$dir/dmesg"; then
 		bad=1

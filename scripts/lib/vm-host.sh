@@ -97,8 +97,11 @@ start_qemu() {
 		(tool "$TOOLS_ROOT/usr/bin/llvm-nm-19" "$KERNEL_OUT/kernel") >"$run/symbols" || fail "cannot read the kernel's symbols"
 		args+=(-plugin "$MODEL_BIN/libghostnv_meter.so,out=$meter,symbols=$run/symbols${meter_profile:+,profile=$meter_profile}${meter_cover:+,cover=$meter_cover}")
 	}
+	# The host runs the programs that are there: they are the guest's to run, not to write.
+	local readonly=''
+	[[ $share/ != "$CACHE"/model/* ]] || readonly=,readonly=on
 	[[ -z $share ]] || args+=(
-		-fsdev "local,id=share,path=$share,security_model=none,multidevs=remap"
+		-fsdev "local,id=share,path=$share,security_model=none,multidevs=remap$readonly"
 		-device virtio-9p-pci,fsdev=share,mount_tag=share)
 	[[ $gpu == 0 ]] || args+=(
 		-device pcie-root-port,id=rp0,chassis=1,slot=1
@@ -151,7 +154,13 @@ fi
 wait "$qemu"
 code=$?
 date +%s.%N >"$run/ended"
-((${#readers[@]} == 0)) || wait "${readers[@]}"
+if ((${#readers[@]})); then
+	# QEMU may have ended before it opened the pipes, and a reader waits for the other end to open.
+	while sleep 0.1; do : <>out && : <>err; done &
+	opener=$!
+	wait "${readers[@]}"
+	kill "$opener"
+fi
 
 if [[ -n $model ]]; then
 	# It ends when QEMU's connection does; nobody waits for one that does not.
