@@ -4,13 +4,14 @@
 //!
 //! How many requests the firmware gets from binding, from a client's life and from unbinding is
 //! counted in a clean round first; then each of them has its reply lost, late, corrupt or an error.
-//! Whatever happens must end in bounded time. If it ended with an error, the driver has said so; and
-//! once the fault is gone the next round works.
+//! Whatever happens must end in bounded time. If it ended with an error, it is the one that driver.rst
+//! names, and the driver has said so; and once the fault is gone the next round works.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use rustix::io::Errno;
 
 use super::card::{Ask, Card};
 use super::{BOUND, Effort, JOB, Row, work};
@@ -37,20 +38,34 @@ struct Action {
     /// In the fault script.
     script: &'static str,
     must: Must,
+    /// What a call may fail with.
+    errors: &'static [Errno],
 }
 
-const fn action(name: &'static str, script: &'static str, must: Must) -> Action {
-    Action { name, script, must }
+const fn action(
+    name: &'static str,
+    script: &'static str,
+    must: Must,
+    errors: &'static [Errno],
+) -> Action {
+    Action { name, script, must, errors }
 }
 
+/// A reply that cannot be read is waited for in vain.
+const MISSED: &[Errno] = &[Errno::TIMEDOUT, Errno::NODEV];
+/// If it can be, but for what is missing at its end.
+const CUT: &[Errno] = &[Errno::IO, Errno::TIMEDOUT, Errno::NODEV];
+
+/// Once the firmware counts as dead, calls fail with `ENODEV`.
 const ACTIONS: [Action; 7] = [
-    action("late", "action='delay'\nms=150", Must::GetOver),
-    action("busy", "action='status'\nstatus=3", Must::AskAgain),
-    action("lost", "action='swallow'", Must::GiveUp),
-    action("bad checksum", "action='checksum'", Must::GiveUp),
-    action("bad length", "action='length'", Must::GiveUpIfMissed),
-    action("bad signature", "action='signature'", Must::GiveUp),
-    action("refused", "action='status'\nstatus=0x1a", Must::Notice),
+    action("late", "action='delay'\nms=150", Must::GetOver, &[]),
+    action("busy", "action='status'\nstatus=3", Must::AskAgain, &[Errno::BUSY]),
+    action("lost", "action='swallow'", Must::GiveUp, MISSED),
+    action("bad checksum", "action='checksum'", Must::GiveUp, MISSED),
+    action("bad length", "action='length'", Must::GiveUpIfMissed, CUT),
+    action("bad signature", "action='signature'", Must::GiveUp, MISSED),
+    // NV_ERR_INSUFFICIENT_RESOURCES.
+    action("refused", "action='status'\nstatus=0x1a", Must::Notice, &[Errno::NOSPC]),
 ];
 
 impl Must {
@@ -62,8 +77,10 @@ impl Must {
     /// What is wrong about an end, if anything is.
     fn broken_by(self, end: &End) -> Option<&'static str> {
         match (self, end) {
-            (Self::GetOver, End::Refused(..)) => Some("not got over"),
-            (Self::AskAgain, End::Refused(_, said)) if said.iter().any(|s| s.contains("BUSY")) => {
+            (Self::GetOver, End::Refused { .. }) => Some("not got over"),
+            (Self::AskAgain, End::Refused { said, .. })
+                if said.iter().any(|s| s.contains("BUSY")) =>
+            {
                 Some("not asked again")
             }
             (Self::Notice | Self::GiveUp, End::Unharmed) => Some("not noticed"),
@@ -72,11 +89,33 @@ impl Must {
     }
 }
 
+/// A client's life has more interrupts than this.
+const LOST: u64 = 8;
+
 /// How a step ended.
+#[derive(Debug)]
 enum End {
     Unharmed,
-    /// With this, and what the driver said.
-    Refused(String, Vec<String>),
+    /// With an error, unless only the driver complained, and what it said.
+    Refused {
+        error: Option<anyhow::Error>,
+        said: Vec<String>,
+    },
+}
+
+impl End {
+    /// The number of an error that is none of these.
+    fn unlike(&self, errors: &[Errno]) -> Option<String> {
+        let Self::Refused { error: Some(error), .. } = self else {
+            return None;
+        };
+        let number = error.chain().find_map(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>().and_then(|e| e.raw_os_error());
+            io.or_else(|| cause.downcast_ref::<Errno>().map(|e| e.raw_os_error()))
+        });
+        let known = |number| errors.iter().any(|e| e.raw_os_error() == number);
+        (!number.is_some_and(known)).then(|| format!("ended with another error: {error:#}"))
+    }
 }
 
 /// Which of the requests from 1 to `count` a sweep takes that takes one of `stride`: at least one of
@@ -176,12 +215,17 @@ impl<'a> Sweep<'a> {
         row.steps += 1;
         match end {
             End::Unharmed => row.unharmed += 1,
-            End::Refused(_, _) => row.refused += 1,
+            End::Refused { .. } => row.refused += 1,
         }
         if let Some(what) = action.must.broken_by(&end) {
             row.wrong.push(format!("{title}: {what}"));
         }
-        self.recover(action.must.is_deadly() || !bound).with_context(|| format!("after {title}"))
+        if let Some(what) = end.unlike(action.errors) {
+            row.wrong.push(format!("{title}: {what}"));
+        }
+        self.recover(action.must.is_deadly() || !bound)
+            .with_context(|| format!("after {title}"))?;
+        Ok(())
     }
 
     /// Loads a fault, does something, and sees how it ends.
@@ -209,10 +253,11 @@ impl<'a> Sweep<'a> {
         }
         let end = match result {
             Ok(()) if said.is_empty() => End::Unharmed,
-            Ok(()) => End::Refused("no error".to_owned(), said),
-            Err(error) => End::Refused(format!("{error:#}"), said),
+            Ok(()) => End::Refused { error: None, said },
+            Err(error) => End::Refused { error: Some(error), said },
         };
-        if let End::Refused(error, said) = &end {
+        if let End::Refused { error, said } = &end {
+            let error = error.as_ref().map_or("no error".to_owned(), |e| format!("{e:#}"));
             if said.is_empty() {
                 row.wrong.push(format!("{title}: {error}, and no word about it"));
             }
@@ -223,32 +268,35 @@ impl<'a> Sweep<'a> {
         Ok(end)
     }
 
-    /// Without the fault all works again.
-    fn recover(&mut self, anew: bool) -> anyhow::Result<()> {
+    /// Without the fault all works again. Says whether that took a reset.
+    fn recover(&mut self, anew: bool) -> anyhow::Result<bool> {
         if self.card.bound() && anew {
             self.card.unbind().context("unbind")?;
         }
         self.card.complaints();
-        if !self.card.bound() && self.card.bind().is_err() {
+        let reset = !self.card.bound() && self.card.bind().is_err();
+        if reset {
             // What the last boot has protected only a reset takes away.
             self.card.reset()?;
             let said = self.card.complaints();
             self.card.bind().with_context(|| format!("not even after a reset: {said:?}"))?;
         }
-        work::life(&self.card.node()?, JOB).context("the next client")
+        work::life(&self.card.node()?, JOB).context("the next client")?;
+        Ok(reset)
     }
 
     /// The firmware stops at a stage of its boot.
     fn stages(&mut self) -> anyhow::Result<bool> {
         let mut row = Row::new("boot stops at a stage");
-        for (stage, said) in [
-            ("gfw", "GFW"),
-            ("fwsec", "FWSEC"),
-            ("booter", "booter_load"),
-            ("riscv", "RISC-V"),
-            ("init-done", "GSP_INIT_DONE"),
-            ("queue", "GSP_INIT_DONE"),
-            ("booter-unload", "booter_unload"),
+        // The last is whether only a reset helps: what a stage has left behind.
+        for (stage, said, resets) in [
+            ("gfw", "GFW", true),
+            ("fwsec", "FWSEC", false),
+            ("booter", "booter_load", false),
+            ("riscv", "RISC-V", false),
+            ("init-done", "GSP_INIT_DONE", false),
+            ("queue", "GSP_INIT_DONE", false),
+            ("booter-unload", "booter_unload", true),
         ] {
             let unload = stage == "booter-unload";
             self.healthy(unload)?;
@@ -262,15 +310,19 @@ impl<'a> Sweep<'a> {
             })?;
             row.steps += 1;
             match end {
-                End::Refused(_, lines) if lines.iter().any(|line| line.contains(said)) => {
+                End::Refused { said: lines, .. } if lines.iter().any(|l| l.contains(said)) => {
                     row.refused += 1;
                 }
-                End::Refused(error, lines) => row
-                    .wrong
-                    .push(format!("{stage}: {error}: nobody named {said}: {}", lines.join(" | "))),
+                End::Refused { said: lines, .. } => {
+                    row.wrong.push(format!("{stage}: nobody named {said}: {}", lines.join(" | ")));
+                }
                 End::Unharmed => row.wrong.push(format!("{stage}: not noticed")),
             }
-            self.recover(true).with_context(|| format!("after {stage}"))?;
+            let reset = self.recover(true).with_context(|| format!("after {stage}"))?;
+            if reset != resets {
+                let what = if reset { "only after a reset" } else { "without a reset" };
+                row.wrong.push(format!("{stage}: bound again {what}"));
+            }
         }
         Ok(row.print())
     }
@@ -297,7 +349,7 @@ impl<'a> Sweep<'a> {
             })?;
             row.steps += 1;
             match end {
-                End::Refused(..) => row.refused += 1,
+                End::Refused { .. } => row.refused += 1,
                 End::Unharmed => row.wrong.push(format!("{title}: not noticed")),
             }
             through = all;
@@ -320,18 +372,29 @@ impl<'a> Sweep<'a> {
         row.steps += 1;
         match end {
             End::Unharmed => row.unharmed += 1,
-            End::Refused(error, said) => row.wrong.push(format!("{error}: {said:?}")),
+            End::Refused { error, said } => row.wrong.push(format!("{error:?}: {said:?}")),
         }
         self.recover(true)?;
         // A job whose interrupt is lost ends when somebody looks.
-        let end = self.attempt(&mut row, "a job", script, |s| work::life(&s.card.node()?, JOB))?;
-        row.steps += 1;
-        match end {
-            End::Unharmed => row.unharmed += 1,
-            End::Refused(_, _) => row.refused += 1,
+        let life = |s: &mut Sweep<'_>| work::life(&s.card.node()?, JOB);
+        let mut lose = |row: &mut Row, title: &str, script: &str| -> anyhow::Result<()> {
+            let end = self.attempt(row, title, script, life)?;
+            row.steps += 1;
+            match end {
+                End::Unharmed => row.unharmed += 1,
+                End::Refused { .. } => row.wrong.push(format!("{title}: {end:?}")),
+            }
+            self.recover(true)?;
+            Ok(())
+        };
+        lose(&mut row, "a client's life", script)?;
+        let good = row.print();
+        let mut row = Row::new("one interrupt is lost");
+        for nth in 1..=LOST {
+            let script = format!("[[fault]]\nkind='drop-msi'\nnth={nth}\n");
+            lose(&mut row, &format!("interrupt {nth}"), &script)?;
         }
-        self.recover(true)?;
-        Ok(row.print())
+        Ok(row.print() && good)
     }
 
     /// Pages fault that are mapped.
@@ -345,7 +408,7 @@ impl<'a> Sweep<'a> {
                 self.attempt(&mut row, &title, &script, |s| work::life(&s.card.node()?, JOB))?;
             row.steps += 1;
             match end {
-                End::Refused(..) => row.refused += 1,
+                End::Refused { .. } => row.refused += 1,
                 End::Unharmed => row.wrong.push(format!("{title}: not noticed")),
             }
             thread::sleep(Duration::from_millis(10));
@@ -374,7 +437,7 @@ mod tests {
 
     #[test]
     fn ends_are_judged() {
-        let refused = |said: &str| End::Refused("no".to_owned(), vec![said.to_owned()]);
+        let refused = |said: &str| End::Refused { error: None, said: vec![said.to_owned()] };
         let busy = "GSP: GSP_RM_ALLOC refused: BUSY_RETRY (0x3)";
         for (must, end, wrong) in [
             (Must::GetOver, End::Unharmed, false),
@@ -388,6 +451,21 @@ mod tests {
             (Must::GiveUpIfMissed, End::Unharmed, false),
         ] {
             assert_eq!(must.broken_by(&end).is_some(), wrong, "{must:?}");
+        }
+    }
+
+    #[test]
+    fn errors_are_judged() {
+        let error = |e: anyhow::Error| End::Refused { error: Some(e.context("x")), said: vec![] };
+        let io = || std::io::Error::from(Errno::IO);
+        for (end, wrong) in [
+            (End::Unharmed, false),
+            (error(io().into()), false),
+            (error(Errno::IO.into()), false),
+            (error(Errno::INVAL.into()), true),
+            (error(anyhow::anyhow!("other bytes")), true),
+        ] {
+            assert_eq!(end.unlike(&[Errno::IO, Errno::NODEV]).is_some(), wrong, "{end:?}");
         }
     }
 }
