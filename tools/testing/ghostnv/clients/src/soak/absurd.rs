@@ -30,7 +30,7 @@ struct Message {
     fields: &'static [Field],
 }
 
-const MESSAGES: [Message; 11] = [
+const MESSAGES: [Message; 12] = [
     Message {
         name: "GET_GSP_STATIC_INFO",
         function: 65,
@@ -141,6 +141,12 @@ const MESSAGES: [Message; 11] = [
         function: 103,
         selector: 0x2080,
         fields: &[("status", 16, 4), ("paramsSize", 20, 4), ("hObject", 8, 4)],
+    },
+    Message {
+        name: "FREE",
+        function: 10,
+        selector: 0,
+        fields: &[("hObjectOld", 8, 4), ("status", 12, 4)],
     },
     Message {
         name: "GSP_RUN_CPU_SEQUENCER",
