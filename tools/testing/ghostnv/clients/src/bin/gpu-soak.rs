@@ -29,6 +29,8 @@ enum Part {
     Absurd(Common),
     /// Binds, works and unbinds.
     Bind(Common),
+    /// Creates and destroys Vulkan devices.
+    Devices(Common),
     /// Kills clients with work under way.
     Kill(Common),
     /// Takes the card away under load.
@@ -76,6 +78,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Part::Faults(common) => (common, |card, effort| Sweep::new(card, effort).run()),
         Part::Absurd(common) => (common, absurd::run),
         Part::Bind(common) => (common, rounds::bind),
+        Part::Devices(common) => (common, rounds::devices),
         Part::Kill(common) => (common, rounds::kill),
         Part::Remove(common) => (common, rounds::remove),
         Part::Load { node, engine } => {

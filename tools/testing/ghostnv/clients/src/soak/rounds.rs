@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Rounds after which everything must be as before: binding and unbinding, clients killed with work
-//! under way, the card taken away under load.
+//! Rounds after which everything must be as before: binding and unbinding, Vulkan devices, clients
+//! killed with work under way, the card taken away under load.
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use super::work::{self, Load};
 use super::{BOUND, Effort, JOB};
 use crate::prng::Prng;
 
+/// Vulkan devices that one process makes.
+const DEVICES: u64 = 50;
 /// Rounds before the first reading.
 const WARM_UP: u64 = 3;
 /// How long a client may take to notice that its device is gone: its job's deadline, and more.
@@ -63,6 +66,22 @@ pub fn bind(card: &mut Card, effort: Effort) -> anyhow::Result<bool> {
         card.unbind().context("unbind")?;
         silent(card)
     })
+}
+
+/// Creates and destroys Vulkan devices, as many as there are to be rounds.
+pub fn devices(card: &mut Card, effort: Effort) -> anyhow::Result<bool> {
+    let program = std::env::current_exe()?.with_file_name("vk-cycle");
+    let effort = Effort { count: effort.count.div_ceil(DEVICES), ..effort };
+    card.bind().context("bind")?;
+    let what = format!("{DEVICES} Vulkan devices");
+    let good = rounds(card, effort, &what, NOISE_KIB, |card, _| {
+        let count = DEVICES.to_string();
+        let done = Command::new(&program).args(["--timeout", "300", "--count", &count]).output()?;
+        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        silent(card)
+    })?;
+    card.unbind().context("unbind")?;
+    Ok(good)
 }
 
 /// The driver has nothing to complain about.
