@@ -29,7 +29,7 @@ kernel_build() { echo "build-$(kernel_base "$1")"; }
 # kernel_fragments FLAVOUR: the configuration's parts, later ones win.
 kernel_fragments() {
 	local parts=(guest)
-	[[ $(kernel_base "$1") != debug ]] || parts+=(debug)
+	case $(kernel_base "$1") in debug | starve) parts+=("$(kernel_base "$1")") ;; esac
 	[[ $1 != builtin* ]] || parts+=(builtin)
 	[[ $1 != builtin-debug ]] || parts+=(builtin-debug)
 	(cd "$TOOLS_DIR/kernel" && cat "${parts[@]/%/.config}")

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use ghostnv_clients::starve::Starver;
+use ghostnv_clients::starve::{Kind, Starver};
 
 /// Calls during which an allocation fails; needs a kernel with fault injection.
 #[derive(Parser)]
@@ -22,7 +22,7 @@ struct Args {
     /// How often to go through all calls.
     #[arg(long, default_value_t = 1)]
     rounds: u32,
-    /// Instead of calls, bind the driver to the card, with this many places failing.
+    /// Instead of calls, bind the driver to the card, with up to this many places failing.
     #[arg(long, value_name = "PLACES")]
     probe: Option<u32>,
     /// Begin no further bind after so many seconds.
@@ -36,11 +36,15 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let run = || {
-        let starver = Starver::new(&args.device, &args.only, args.verbose)?;
-        match args.probe {
-            Some(samples) => starver.probe(samples, Duration::from_secs(args.seconds)),
-            None => (0..args.rounds).try_for_each(|_| starver.run()),
+        for kind in [Kind::Objects, Kind::Pages] {
+            let starver = Starver::new(kind, &args.device, &args.only, args.verbose)?;
+            match args.probe {
+                // Half of the time for each kind.
+                Some(samples) => starver.probe(samples, Duration::from_secs(args.seconds / 2))?,
+                None => (0..args.rounds).try_for_each(|_| starver.run())?,
+            }
         }
+        anyhow::Ok(())
     };
     match run() {
         Ok(()) => {

@@ -7,11 +7,16 @@
 //! is made with n = 1, 2, … until it needs no n-th one. It may fail then, and has to have changed
 //! nothing: in the end it works, and all memory is back. See
 //! Documentation/fault-injection/fault-injection.rst of the kernel.
+//!
+//! Objects and pages are failed apart. Of objects a call needs the same number each time, so each
+//! allocation has its turn; but when a cache needs a page for more of them is chance, as is when the
+//! kernel's debugging needs memory for its own lists, which is left out.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -36,25 +41,47 @@ const LEFT: u64 = 2 << 16;
 /// More allocations than a call has.
 const ENOUGH: u32 = 20_000;
 
+/// What is not given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Objects of the slab allocator, `kmalloc`'s among them.
+    Objects,
+    /// Pages of the page allocator.
+    Pages,
+}
+
+/// Caches of the kernel's debugging.
+const NOT_FAILED: [&str; 3] = ["kmemleak_object", "kmemleak_scan_area", "debug_objects_cache"];
+
 /// Fails allocations of this thread.
 struct Injector(File);
 
 impl Injector {
     /// `verbose` has the kernel log where.
-    fn new(verbose: bool) -> anyhow::Result<Self> {
+    fn new(kind: Kind, verbose: bool) -> anyhow::Result<Self> {
         let debug = Path::new("/sys/kernel/debug");
         let detail = if verbose { "2" } else { "0" };
+        let order = if kind == Kind::Pages { "0" } else { "99" };
         for (file, value) in [
             ("failslab/ignore-gfp-wait", "N"),
+            ("failslab/cache-filter", "Y"),
             ("failslab/verbose", detail),
             ("fail_page_alloc/ignore-gfp-wait", "N"),
             ("fail_page_alloc/ignore-gfp-highmem", "N"),
-            ("fail_page_alloc/min-order", "0"),
+            ("fail_page_alloc/min-order", order),
             ("fail_page_alloc/verbose", detail),
         ] {
             fs::write(debug.join(file), value).with_context(|| {
                 format!("{file} in debugfs: does the kernel have fault injection?")
             })?;
+        }
+        for cache in fs::read_dir("/sys/kernel/slab").context("the kernel's slab caches")? {
+            let cache = cache?;
+            let failed = kind == Kind::Objects
+                && !NOT_FAILED.iter().any(|name| cache.file_name().as_bytes() == name.as_bytes());
+            fs::write(cache.path().join("failslab"), if failed { "1" } else { "0" }).with_context(
+                || format!("cache {:?}: boot with slab_nomerge", cache.file_name()),
+            )?;
         }
         let file = OpenOptions::new().read(true).write(true).open("/proc/thread-self/fail-nth")?;
         Ok(Self(file))
@@ -75,15 +102,18 @@ impl Injector {
 /// How the calls of one kind ended: by the number of the error, zero is success.
 type Ends = BTreeMap<i32, u64>;
 
-/// The `sample`-th of the numbers below `all`, in an order of which each beginning is spread evenly.
-fn spread(sample: u32, all: u32) -> u32 {
-    (u64::from(all) * u64::from(sample.reverse_bits()) >> 32) as u32
+/// The numbers below `all`, in an order of which each beginning is spread evenly.
+fn spread(all: u32) -> impl Iterator<Item = u32> {
+    let bits = u32::BITS - all.saturating_sub(1).leading_zeros();
+    let reversed = move |n: u32| n.reverse_bits().checked_shr(u32::BITS - bits).unwrap_or(0);
+    (0..1 << bits).map(reversed).filter(move |&n| n < all)
 }
 
 /// What the calls are made from.
 pub struct Starver {
     device: PathBuf,
     injector: Injector,
+    kind: Kind,
     arena: Arena,
     zero: File,
     only: String,
@@ -117,10 +147,11 @@ struct Ready {
 
 impl Starver {
     /// `only` is a part of the name of the calls that are wanted.
-    pub fn new(device: &Path, only: &str, verbose: bool) -> anyhow::Result<Self> {
+    pub fn new(kind: Kind, device: &Path, only: &str, verbose: bool) -> anyhow::Result<Self> {
         Ok(Self {
             device: device.to_owned(),
-            injector: Injector::new(verbose)?,
+            injector: Injector::new(kind, verbose)?,
+            kind,
             arena: Arena::new()?,
             zero: File::open("/dev/zero")?,
             only: only.to_owned(),
@@ -154,8 +185,9 @@ impl Starver {
                 let list: Vec<String> =
                     ends.iter().map(|(errno, count)| format!("{count} x {errno}")).collect();
                 println!(
-                    "gpu-starve: {name}: {} allocations ({}), {:.1} s",
+                    "gpu-starve: {name}: {} {:?} ({}), {:.1} s",
                     nth - 1,
+                    self.kind,
                     list.join(", "),
                     start.elapsed().as_secs_f64()
                 );
@@ -477,11 +509,11 @@ impl Starver {
         self.wait(&ready.file, 2).context("the job that waits")
     }
 
-    /// Binds the driver with some allocations failing, one each time; leaves it bound.
+    /// Binds the driver with each of its allocations failing once; leaves it bound.
     ///
-    /// There are more of them than there is time for, since each bind boots the firmware. So they
-    /// are taken in an order in which any number from the first on is spread over all of probe: up
-    /// to `samples` of them, and no further one after `limit`.
+    /// Each bind boots the firmware, so there may be no time for all: no further one begins after
+    /// `limit`. They are taken in an order in which any number from the first on is spread over all
+    /// of probe.
     pub fn probe(&self, samples: u32, limit: Duration) -> anyhow::Result<()> {
         /// So many there must be time for.
         const LEAST: u32 = 3;
@@ -491,33 +523,37 @@ impl Starver {
             .context("no driver is bound")?;
         let write = |file: &str| fs::write(driver.join(file), &card);
         let bind = OpenOptions::new().write(true).open(driver.join("bind"))?;
-        write("unbind")?;
-        let (result, left) =
-            self.injector.during(u32::MAX, || bind.write_all_at(card.as_bytes(), 0))?;
-        result.context("bind")?;
-        let all = u32::MAX - left;
-        let (mut failed, mut bound) = (0, 0);
-        let start = Instant::now();
-        for sample in 0..samples.min(all) {
-            if start.elapsed() >= limit && sample >= LEAST {
-                break;
-            }
-            let nth = 1 + spread(sample, all);
+        let bind_without = |nth| {
             if driver.join(&card).exists() {
                 write("unbind").context("unbind")?;
             }
-            let (result, _) =
-                self.injector.during(nth, || bind.write_all_at(card.as_bytes(), 0))?;
+            self.injector.during(nth, || bind.write_all_at(card.as_bytes(), 0))
+        };
+        let count = || -> anyhow::Result<u32> {
+            let (result, left) = bind_without(u32::MAX)?;
+            result.context("bind with all memory it needs")?;
+            Ok(u32::MAX - left)
+        };
+        let all = count()?;
+        let (mut failed, mut bound) = (0, 0);
+        let start = Instant::now();
+        for nth in spread(all).take(samples as usize) {
+            if start.elapsed() >= limit && failed + bound >= LEAST {
+                break;
+            }
+            let (result, _) = bind_without(nth + 1)?;
+            if self.verbose {
+                println!("gpu-starve: probe: {nth}: {result:?}");
+            }
             match result {
                 Ok(()) => bound += 1,
                 Err(_) => failed += 1,
             }
         }
-        if !driver.join(&card).exists() {
-            write("bind").context("bind with all memory it needs")?;
-        }
         println!(
-            "gpu-starve: probe: {all} allocations; each of {} failed: {failed} probes failed, {bound} worked, {} s",
+            "gpu-starve: probe: {all} {:?}, afterwards {}; each of {} failed: {failed} probes failed, {bound} worked, {} s",
+            self.kind,
+            count()?,
             failed + bound,
             start.elapsed().as_secs()
         );
@@ -531,10 +567,13 @@ mod tests {
 
     #[test]
     fn beginnings_are_spread() {
-        assert_eq!([0, 1, 2, 3, 4].map(|n| spread(n, 1000)), [0, 500, 250, 750, 125]);
-        let mut seen: Vec<u32> = (0..64).map(|n| spread(n, 1583)).collect();
+        assert!(spread(0).next().is_none() && spread(1).eq([0]) && spread(2).eq([0, 1]));
+        assert!(spread(1000).take(5).eq([0, 512, 256, 768, 128]));
+        let mut seen: Vec<u32> = spread(1583).take(64).collect();
         seen.sort_unstable();
-        assert!(seen.windows(2).all(|pair| (20..30).contains(&(pair[1] - pair[0]))));
-        assert!(seen.iter().all(|nth| *nth < 1583));
+        assert!(seen.windows(2).all(|pair| (16..64).contains(&(pair[1] - pair[0]))));
+        let mut all: Vec<u32> = spread(1583).collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..1583));
     }
 }
