@@ -15,7 +15,7 @@ test:
 	@scripts/test
 
 soak:
-	@scripts/soak $(PARTS)
+	@scripts/soak $(if $(KERNEL),--kernel $(KERNEL)) $(if $(CHIP),--chip $(CHIP)) $(PARTS)
 
 bench:
 	@scripts/bench

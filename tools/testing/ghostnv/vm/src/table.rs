@@ -192,7 +192,7 @@ mod tests {
             include_str!("../peers.toml"),
             include_str!("../faults.toml"),
             include_str!("../debug.toml"),
-            include_str!("../soak-debug.toml"),
+            include_str!("../soak.toml"),
         ];
         let cases = tables.iter().flat_map(|t| Table::parse(t).unwrap().cases());
         let cases: Vec<Case> = cases.collect();
