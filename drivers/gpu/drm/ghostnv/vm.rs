@@ -40,7 +40,8 @@ use kernel::{
     sync::{
         aref::ARef,
         Arc,
-        Mutex, //
+        Mutex,
+        MutexGuard, //
     }, //
 };
 
@@ -58,9 +59,12 @@ mod later;
 mod regions;
 mod space;
 
-use bind::Bind;
+use bind::Request;
 use later::Later;
-use regions::Regions;
+use regions::{
+    Edit,
+    Regions, //
+};
 
 pub(crate) use space::KernelMapping;
 pub(crate) use space::Space;
@@ -145,14 +149,20 @@ impl<'a> Vm<'a> {
         )?)
     }
 
-    /// Runs a bind that was prepared to be run later, once all of `waits` have signaled. Says which
-    /// fence says that it is done.
+    /// Binds once all of `waits` have signaled. Says which fence says that it is done.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; the bind is given up then.
-    pub(crate) fn submit(&self, bind: Bind, waits: KVec<ARef<Fence>>) -> Result<ARef<Fence>> {
-        self.later.submit(bind, waits)
+    /// As of [`Maps::prepare`]; nothing has changed then.
+    pub(crate) fn bind_later(
+        &self,
+        requests: &[Request],
+        waits: KVec<ARef<Fence>>,
+    ) -> Result<ARef<Fence>> {
+        let mut regions = self.edit_regions();
+        let bind = self.prepare(requests, true, &mut regions)?;
+
+        self.later.submit(bind, waits, || regions.keep())
     }
 }
 
@@ -163,6 +173,9 @@ impl<'a> Deref for Vm<'a> {
         &self.maps
     }
 }
+
+/// The regions of an address space, being changed by an ioctl.
+type RegionsEdit<'m> = Edit<MutexGuard<'m, Regions>>;
 
 /// What is bound in the address space of a client.
 #[pin_data(PinnedDrop)]
@@ -238,6 +251,11 @@ impl<'a> Maps<'a> {
     /// The page tables and the kernel's part.
     pub(crate) fn space(&self) -> &Arc<Space<'a>> {
         &self.space
+    }
+
+    /// Begins to change the sparse regions. Other ioctls that bind wait until that is over.
+    fn edit_regions(&self) -> RegionsEdit<'_> {
+        Edit::new(self.regions.lock())
     }
 
     /// Prints what is bound where, and the sparse regions, for debugfs.

@@ -127,16 +127,14 @@ pub(super) fn vm_bind(
     match args.flags {
         0 if args.wait_count != 0 || args.sig_count != 0 => Err(EINVAL),
         0 => {
-            let bind = vm.prepare(&requests, false)?;
-            vm.run_now(bind)?;
+            vm.bind_now(&requests)?;
             Ok(0)
         }
         uapi::DRM_NOUVEAU_VM_BIND_RUN_ASYNC => {
             let waits = super::sync::read_waits(file, args.wait_ptr, args.wait_count)?;
             let signals = super::sync::Signals::read(file, args.sig_ptr, args.sig_count)?;
-            let bind = vm.prepare(&requests, true)?;
 
-            signals.set(&*vm.submit(bind, waits)?);
+            signals.set(&*vm.bind_later(&requests, waits)?);
             Ok(0)
         }
         _ => Err(EINVAL),

@@ -4,7 +4,8 @@
 //!
 //! A bind is prepared, which may fail and then changes nothing, and run, which allocates nothing
 //! and so can be done where others wait for its fence. What a client asks for wrongly is found
-//! while preparing. Whatever the number of its operations, a bind ends with one read over the bus,
+//! while preparing. Sparse regions change as soon as nothing can fail any more, and in the order of
+//! the ioctls. Whatever the number of its operations, a bind ends with one read over the bus,
 //! and one invalidate if it took something away; the memory that it took away is let go after that.
 
 use kernel::{
@@ -39,9 +40,9 @@ use crate::{
 };
 
 use super::{
-    regions::Undo,
     Mapper,
     Maps,
+    RegionsEdit,
     Spare, //
 };
 
@@ -198,32 +199,19 @@ pub(crate) fn plain_kind(kind: u8) -> Result<u8> {
 }
 
 impl Maps<'_> {
-    /// Prepares a bind. `later` says that it is not run at once.
+    /// Prepares a bind. `later` says that it is not run at once. What it does to sparse regions is
+    /// to be kept once nothing can fail any more.
     ///
     /// # Errors
     ///
     /// `EINVAL` for ranges or kinds that make no sense, `ENOSPC` if a mapping crosses the border of
     /// a sparse region or two regions overlap, `ENOENT` for a region that is not there, or no
     /// memory.
-    pub(crate) fn prepare(&self, requests: &[Request], later: bool) -> Result<Bind> {
-        let mut undo = KVVec::with_capacity(requests.len(), GFP_KERNEL)?;
-        let mut regions = self.regions.lock();
-        let bind = self.prepare_all(requests, later, &mut regions, &mut undo);
-
-        if bind.is_err() {
-            while let Some(undo) = undo.pop() {
-                regions.undo(undo);
-            }
-        }
-        bind
-    }
-
-    fn prepare_all(
+    pub(super) fn prepare(
         &self,
         requests: &[Request],
         later: bool,
-        regions: &mut super::Regions,
-        undo: &mut KVVec<Undo>,
+        regions: &mut RegionsEdit<'_>,
     ) -> Result<Bind> {
         // Splitting takes two at a time and may give one back.
         let spare = 3 * requests.len() + 1;
@@ -233,6 +221,22 @@ impl Maps<'_> {
             stock: Stock::empty(),
             in_order: !later && are_in_order(requests),
         };
+
+        match self.prepare_all(requests, regions, &mut bind) {
+            Ok(()) => Ok(bind),
+            Err(e) => {
+                self.abandon(bind);
+                Err(e)
+            }
+        }
+    }
+
+    fn prepare_all(
+        &self,
+        requests: &[Request],
+        regions: &mut RegionsEdit<'_>,
+        bind: &mut Bind,
+    ) -> Result {
         bind.spare.push(GpuVaAlloc::new(GFP_KERNEL)?, GFP_KERNEL)?;
         let mut need = Need::default();
         let mut tally = Tally::new();
@@ -265,11 +269,11 @@ impl Maps<'_> {
                     clear(Parts::More(parts))
                 }
                 Op::MapSparse => {
-                    undo.push(regions.insert(range)?, GFP_KERNEL)?;
+                    regions.insert(range)?;
                     clear(Parts::One((va, len, true)))
                 }
                 Op::UnmapSparse => {
-                    undo.push(regions.remove(range)?, GFP_KERNEL)?;
+                    regions.remove(range)?;
                     clear(Parts::One((va, len, false)))
                 }
             };
@@ -295,16 +299,7 @@ impl Maps<'_> {
             }
             bind.steps.push(step, GFP_KERNEL)?;
         }
-        need = need.and(tally.need());
-        if bind.in_order && !undo.is_empty() {
-            // What fails here leaves sparse regions as they were.
-            (need, _) = self.space.with_tree(|tree, _| bind.exact_need(tree))?;
-        }
-        if let Err(e) = self.space.fill(&mut bind.stock, need) {
-            self.space.give_back(bind.stock);
-            return Err(e);
-        }
-        Ok(bind)
+        self.space.fill(&mut bind.stock, need.and(tally.need()))
     }
 
     fn map_step(
@@ -331,52 +326,54 @@ impl Maps<'_> {
         })
     }
 
-    /// Gives up a bind that is not run. What it did to sparse regions stays: it is for a client
-    /// that goes away.
-    pub(crate) fn abandon(&self, bind: Bind) {
+    /// Frees what a bind has left, or all of one that is not run.
+    pub(super) fn abandon(&self, bind: Bind) {
         self.space.give_back(bind.stock);
         drop(bind.steps);
         self.gpuvm.deferred_cleanup();
     }
 
-    /// Runs a bind at once. Allocates and sleeps.
+    /// Binds at once. Allocates and sleeps.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` or `ENOSPC` if there is no memory for page tables, and nothing has changed but
-    /// sparse regions; as of [`super::Space::set`] else.
-    pub(crate) fn run_now(&self, mut bind: Bind) -> Result {
+    /// As of [`Self::prepare`], and `ENOMEM` or `ENOSPC` if there is no memory for page tables;
+    /// nothing has changed then. As of [`super::Space::set`] else.
+    pub(crate) fn bind_now(&self, requests: &[Request]) -> Result {
+        let mut regions = self.edit_regions();
+        let mut bind = self.prepare(requests, false, &mut regions)?;
         let mut changes = Changes::new();
 
-        let done = loop {
-            let mut maps = self.maps.lock();
-            let need = self.space.with_tree(|tree, _| bind.exact_need(tree));
-            match need {
-                Ok((need, spare))
-                    if need.at_most(bind.stock.have()) && spare <= bind.spare.len() =>
-                {
-                    break bind.apply(&mut maps, self, &mut changes);
-                }
-                Ok((need, spare)) => {
-                    drop(maps);
-                    let filled = self.space.fill(&mut bind.stock, need);
-                    if let Err(e) = filled.and_then(|()| bind.fill_spare(spare)) {
-                        break Err(e);
-                    }
-                }
-                Err(e) => break Err(e),
-            }
-        };
+        let done = self.run_now(&mut bind, &mut changes);
+        if done.is_ok() {
+            regions.keep();
+        } else {
+            drop(regions);
+        }
         let forgotten = self.space.commit(changes);
         self.abandon(bind);
         done.and(forgotten)
+    }
+
+    /// Takes what a bind needs as things are now, and applies it.
+    fn run_now(&self, bind: &mut Bind, changes: &mut Changes<Table>) -> Result {
+        loop {
+            let mut maps = self.maps.lock();
+            let (need, spare) = self.space.with_tree(|tree, _| bind.exact_need(tree))?;
+            if need.at_most(bind.stock.have()) && spare <= bind.spare.len() {
+                return bind.apply(&mut maps, self, changes);
+            }
+            drop(maps);
+            self.space.fill(&mut bind.stock, need)?;
+            bind.fill_spare(spare)?;
+        }
     }
 
     /// Runs a bind that was prepared to be run later: the part that somebody may wait for. Sleeps,
     /// and allocates nothing. [`Self::abandon`] has to follow, when nobody waits any more.
     ///
     /// Returns the changes, for [`Self::release`].
-    pub(crate) fn run_later(&self, bind: &mut Bind) -> (Changes<Table>, Result) {
+    pub(super) fn run_later(&self, bind: &mut Bind) -> (Changes<Table>, Result) {
         let mut changes = Changes::new();
         let done = {
             let mut maps = self.maps.lock();

@@ -249,12 +249,17 @@ impl<'a> Later<'a> {
     }
 
     /// Runs a bind once all of `waits` have signaled, at once if they have. Says which fence says
-    /// that it is done.
+    /// that it is done. Calls `certain` before that, when nothing can fail any more.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; the bind is given up then.
-    pub(super) fn submit(&self, bind: Bind, waits: Fences) -> Result<ARef<Fence>> {
+    /// `ENOMEM`; the bind is given up then, and `certain` not called.
+    pub(super) fn submit(
+        &self,
+        bind: Bind,
+        waits: Fences,
+        certain: impl FnOnce(),
+    ) -> Result<ARef<Fence>> {
         let maps = &*self.0.maps;
         let (mut job, fence, waits) = match self.job(bind, waits) {
             Ok(job) => job,
@@ -266,10 +271,12 @@ impl<'a> Later<'a> {
 
         match Waits::new(&self.0, waits) {
             Ok(None) => {
+                certain();
                 job.run(maps);
                 job.finish(maps);
             }
             Ok(Some((waits, gate))) => {
+                certain();
                 job.waits = Some(waits);
                 self.0.jobs.lock().push(job);
                 // From here on the worker may run it.

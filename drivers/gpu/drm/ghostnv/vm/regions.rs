@@ -4,7 +4,11 @@
 //!
 //! A mapping lies in one region or in none. What is unbound in a region is sparse again.
 
-use core::ops::Range;
+use core::ops::{
+    Deref,
+    DerefMut,
+    Range, //
+};
 
 use kernel::prelude::*;
 
@@ -12,7 +16,7 @@ use kernel::prelude::*;
 pub(super) struct Regions(KVVec<Range<u64>>);
 
 /// How to take a change back. The regions have room for that.
-pub(super) enum Undo {
+enum Undo {
     /// Take this region away.
     Remove(Range<u64>),
     /// Put this region back.
@@ -47,7 +51,7 @@ impl Regions {
     }
 
     /// Makes a region; `ENOSPC` if there is one already.
-    pub(super) fn insert(&mut self, range: Range<u64>) -> Result<Undo> {
+    fn insert(&mut self, range: Range<u64>) -> Result<Undo> {
         if !self.overlapping(&range).is_empty() {
             return Err(ENOSPC);
         }
@@ -61,7 +65,7 @@ impl Regions {
     }
 
     /// Takes away a region, which must be exactly this one; `ENOENT` if there is none.
-    pub(super) fn remove(&mut self, range: Range<u64>) -> Result<Undo> {
+    fn remove(&mut self, range: Range<u64>) -> Result<Undo> {
         let at = self.0.iter().position(|r| *r == range).ok_or(ENOENT)?;
 
         self.0.remove(at).map_err(|_| ENOENT)?;
@@ -69,7 +73,7 @@ impl Regions {
     }
 
     /// Takes a change back. Changes are taken back last one first.
-    pub(super) fn undo(&mut self, undo: Undo) {
+    fn undo(&mut self, undo: Undo) {
         match undo {
             Undo::Remove(range) => {
                 let _ = self.remove(range);
@@ -104,6 +108,60 @@ impl Regions {
             parts.push((at..range.end, false), GFP_KERNEL)?;
         }
         Ok(parts)
+    }
+}
+
+/// Changes to regions that are taken back when they are dropped, unless they were kept before.
+///
+/// `R` borrows the regions; nobody else sees them meanwhile.
+pub(super) struct Edit<R: DerefMut<Target = Regions>> {
+    regions: R,
+    undo: KVVec<Undo>,
+}
+
+impl<R: DerefMut<Target = Regions>> Edit<R> {
+    pub(super) fn new(regions: R) -> Self {
+        Self {
+            regions,
+            undo: KVVec::new(),
+        }
+    }
+
+    /// See [`Regions::insert`].
+    pub(super) fn insert(&mut self, range: Range<u64>) -> Result {
+        self.undo.reserve(1, GFP_KERNEL)?;
+        let undo = self.regions.insert(range)?;
+        self.undo.push(undo, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// See [`Regions::remove`].
+    pub(super) fn remove(&mut self, range: Range<u64>) -> Result {
+        self.undo.reserve(1, GFP_KERNEL)?;
+        let undo = self.regions.remove(range)?;
+        self.undo.push(undo, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Keeps the changes.
+    pub(super) fn keep(mut self) {
+        self.undo.clear();
+    }
+}
+
+impl<R: DerefMut<Target = Regions>> Deref for Edit<R> {
+    type Target = Regions;
+
+    fn deref(&self) -> &Regions {
+        &self.regions
+    }
+}
+
+impl<R: DerefMut<Target = Regions>> Drop for Edit<R> {
+    fn drop(&mut self) {
+        while let Some(undo) = self.undo.pop() {
+            self.regions.undo(undo);
+        }
     }
 }
 
@@ -142,13 +200,24 @@ mod tests {
     fn changes_can_be_taken_back() -> Result {
         let mut regions = Regions::new();
         regions.insert(10..20)?;
-        let first = regions.remove(10..20)?;
-        let second = regions.insert(5..15)?;
-
-        regions.undo(second);
-        regions.undo(first);
-        assert_eq!(regions.0.len(), 1);
-        assert_eq!(regions.0.first(), Some(&(10..20)));
+        for keep in [false, true] {
+            let mut edit = Edit::new(&mut regions);
+            edit.remove(10..20)?;
+            edit.insert(5..15)?;
+            edit.insert(30..40)?;
+            // What is refused is nothing to take back.
+            assert_eq!(edit.insert(0..6).err(), Some(ENOSPC));
+            assert_eq!(edit.remove(5..14).err(), Some(ENOENT));
+            assert!(!edit.is_apart(&(5..6)));
+            if keep {
+                edit.keep();
+                assert_eq!(&*regions.0, &[5..15, 30..40][..]);
+            } else {
+                drop(edit);
+                assert_eq!(regions.0.len(), 1);
+                assert_eq!(regions.0.first(), Some(&(10..20)));
+            }
+        }
         Ok(())
     }
 

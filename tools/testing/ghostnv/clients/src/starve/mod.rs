@@ -394,12 +394,14 @@ impl Starver {
         let far = (0, 0, handle, DATA + (1 << 35), SIZE);
         let region = (0, 0x100, 0, DATA + (1 << 30), 1 << 22);
         let unmap = [(1, 0, 0, DATA, 1 << 26), (1, 0, 0, far.3, SIZE)];
-        let clean = |()| {
+        // Binds one thing, now.
+        let one = |op| call(&ready.file, nr::VM_BIND, &mut self.bind(&[op], false)?);
+        let clean = |made: bool| {
             call(&ready.file, nr::VM_BIND, &mut self.bind(&unmap, false)?)?;
-            // There may be no such region.
-            let gone = (1, 0x100, 0, region.3, region.4);
-            let _ = call(&ready.file, nr::VM_BIND, &mut self.bind(&[gone], false)?);
-            Ok(())
+            if !made {
+                one(region).context("the region of a call that failed")?;
+            }
+            Ok(one((1, 0x100, 0, region.3, region.4))?)
         };
         for later in [false, true] {
             for (name, first, ops) in [
@@ -415,10 +417,14 @@ impl Starver {
                     if !first.is_empty() {
                         call(&ready.file, nr::VM_BIND, &mut self.bind(first, false)?)?;
                     }
-                    Ok(self.bind(ops, later)?)
+                    Ok((self.bind(ops, later)?, false))
                 };
-                let run = |bind: &mut Argument| call(&ready.file, nr::VM_BIND, bind);
-                self.sweep(&name, prepare, run, |_| clean(()))?;
+                let run = |(bind, made): &mut (Argument, bool)| {
+                    call(&ready.file, nr::VM_BIND, bind)?;
+                    *made = ops.contains(&region);
+                    Ok(())
+                };
+                self.sweep(&name, prepare, run, |(_, made)| clean(made))?;
             }
         }
         Ok(())
