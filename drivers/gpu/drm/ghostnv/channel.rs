@@ -270,6 +270,13 @@ impl<'a> Channel<'a> {
         self.shared.jobs.idle_fence()
     }
 
+    /// Waits until all jobs so far are done, unless the caller is killed, or it takes too long.
+    pub(crate) fn wait_idle(&self) {
+        if let Ok(fence) = self.idle_fence() {
+            let _ = fence.wait_timeout(msecs_to_jiffies(time_limit()));
+        }
+    }
+
     /// Allocates what a job needs that waits for `fences`.
     pub(crate) fn prepare(&self, fences: KVec<ARef<Fence>>) -> Result<Prepared<'a>> {
         let new = NewFence::new(self.shared.jobs.kind(), GFP_KERNEL)?;
@@ -311,11 +318,8 @@ fn map<'a>(
 
 impl Drop for Channel<'_> {
     fn drop(&mut self) {
-        // What was submitted is done before the channel goes away, unless whoever frees it is
-        // killed, or it takes too long.
-        if let Ok(fence) = self.idle_fence() {
-            let _ = fence.wait_timeout(msecs_to_jiffies(time_limit()));
-        }
+        // What was submitted is done before the channel goes away, if it can be.
+        self.wait_idle();
         self.shared.stop(ECANCELED);
         // Interrupts, callbacks and the timer may be just letting go of jobs, and these of what is
         // shared. After this nobody else does.

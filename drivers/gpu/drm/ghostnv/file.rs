@@ -10,6 +10,7 @@
 use core::ops::Range;
 
 use kernel::{
+    dma_fence::Fence,
     drm::{
         self,
         gem::BaseObject, //
@@ -24,7 +25,8 @@ use kernel::{
         Arc,
         Mutex,
         SetOnce, //
-    }, //
+    },
+    time::Delta, //
 };
 
 use crate::{
@@ -80,12 +82,30 @@ impl drm::file::DriverFile for File {
     }
 }
 
+/// For how long engines have been at work for a client.
+#[derive(Clone, Copy)]
+pub(crate) struct Busy {
+    pub(crate) render: Delta,
+    pub(crate) copy: Delta,
+}
+
+impl Busy {
+    fn add(&mut self, engine: &Engine, time: Delta) {
+        match engine.kind {
+            EngineKind::Graphics => self.render += time,
+            EngineKind::Copy(_) => self.copy += time,
+        }
+    }
+}
+
 /// What belongs to a client and is changed by its ioctls.
 ///
 /// Dropped in this order: objects, and then the channels they are on.
 struct State<'a> {
     objects: nvif::Objects<rm::Object<'a>>,
     channels: RBTree<u32, Arc<Channel<'a>>>,
+    /// By channels that were closed.
+    past: Busy,
     /// The client uses what is from before `VM_INIT`, which comes too late now.
     settled: bool,
 }
@@ -109,6 +129,10 @@ impl<'a> Client<'a> {
                 State {
                     objects: nvif::Objects::new(),
                     channels: RBTree::new(),
+                    past: Busy {
+                        render: Delta::ZERO,
+                        copy: Delta::ZERO,
+                    },
                     settled: false,
                 },
                 "Client::state"
@@ -184,14 +208,20 @@ impl<'a> Client<'a> {
 
     /// Ends a channel; `ENOENT` if there is no such.
     pub(crate) fn close_channel(&self, number: u32) -> Result {
-        let channel = {
+        let (channel, so_far) = {
             let mut state = self.state.lock();
             let channel = state.channels.remove(&number).ok_or(ENOENT)?;
+            let so_far = channel.busy();
 
             state.objects.delete_channel(number);
-            channel
+            // At once, since what clients are told must not fall.
+            state.past.add(channel.engine(), so_far);
+            (channel, so_far)
         };
         // Ending it sleeps, and nobody finds it any more.
+        channel.wait_idle();
+        let rest = channel.busy() - so_far;
+        self.state.lock().past.add(channel.engine(), rest);
         drop(channel);
         Ok(())
     }
@@ -222,11 +252,29 @@ impl<'a> Client<'a> {
         Ok(list)
     }
 
-    /// Calls `f` for each channel.
-    pub(crate) fn for_each_channel(&self, mut f: impl FnMut(&Channel<'a>)) {
-        for channel in self.state.lock().channels.values() {
-            f(channel);
+    /// For how long engines have been at work for the client. Never falls.
+    pub(crate) fn busy(&self) -> Busy {
+        let state = self.state.lock();
+        let mut busy = state.past;
+
+        for channel in state.channels.values() {
+            busy.add(channel.engine(), channel.busy());
         }
+        busy
+    }
+
+    /// Fences that signal when all jobs of the client so far are done; none if they are.
+    pub(crate) fn unfinished(&self) -> Result<KVec<ARef<Fence>>> {
+        let mut fences = KVec::new();
+
+        for channel in self.state.lock().channels.values() {
+            match channel.idle_fence() {
+                Ok(fence) if !fence.is_signaled() => fences.push(fence, GFP_KERNEL)?,
+                // The jobs of one that has failed have ended.
+                _ => (),
+            }
+        }
+        Ok(fences)
     }
 
     /// Calls `f` with the objects that the client has made by NVIF.

@@ -210,6 +210,11 @@ impl Bo {
         Object::with_config(dev, PAGE_SIZE, config, parts)
     }
 
+    /// Whether nobody but the client that made it can have it. Jobs leave no fences with it then.
+    pub(crate) fn is_private(&self) -> bool {
+        !self.shareable
+    }
+
     /// Where the GPU finds it.
     pub(crate) fn runs(&self) -> &[Run] {
         &self.runs

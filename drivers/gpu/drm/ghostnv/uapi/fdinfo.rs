@@ -12,14 +12,12 @@ use kernel::{
     },
     fmt,
     seq_file::SeqFile,
-    seq_print,
-    time::Delta, //
+    seq_print, //
 };
 
 use crate::{
     file::File,
-    gem::Object,
-    rm::engines::EngineKind, //
+    gem::Object, //
 };
 
 use super::Shared;
@@ -50,7 +48,8 @@ struct Usage {
 }
 
 impl Usage {
-    fn add(&mut self, object: &Object) {
+    /// `working` says that jobs of the client are not done.
+    fn add(&mut self, object: &Object, working: bool) {
         // CAST: from usize, which is never wider.
         let size = object.size() as u64;
 
@@ -59,7 +58,7 @@ impl Usage {
         if object.is_shared() {
             self.shared = self.shared.saturating_add(size);
         }
-        if object.is_active() {
+        if object.is_active() || (working && object.is_private()) {
             self.active = self.active.saturating_add(size);
         }
     }
@@ -77,26 +76,24 @@ impl Usage {
 pub(crate) fn show(shared: &Shared<'_>, file: &drm::File<File>, m: &SeqFile) {
     let mut vram = Usage::default();
     let mut system = Usage::default();
+    let client = shared.clients.get(file);
+    // Without memory to tell, it is.
+    let working = client.is_some_and(|c| c.unfinished().map_or(true, |fences| !fences.is_empty()));
 
     file.for_each_object(|object: &Object| {
         if object.is_vram() {
-            vram.add(object)
+            vram.add(object, working)
         } else {
-            system.add(object)
+            system.add(object, working)
         }
     });
     vram.print("vram0", m);
     system.print("system", m);
 
-    if let Some(client) = shared.clients.get(file) {
-        let mut render = Delta::ZERO;
-        let mut copy = Delta::ZERO;
+    if let Some(client) = client {
+        let busy = client.busy();
 
-        client.for_each_channel(|channel| match channel.engine().kind {
-            EngineKind::Graphics => render += channel.busy(),
-            EngineKind::Copy(_) => copy += channel.busy(),
-        });
-        seq_print!(m, "drm-engine-render:\t{} ns\n", render.as_nanos());
-        seq_print!(m, "drm-engine-copy:\t{} ns\n", copy.as_nanos());
+        seq_print!(m, "drm-engine-render:\t{} ns\n", busy.render.as_nanos());
+        seq_print!(m, "drm-engine-copy:\t{} ns\n", busy.copy.as_nanos());
     }
 }

@@ -147,9 +147,12 @@ pub(super) fn info(
 }
 
 /// `GEM_CPU_PREP`: waits until the GPU is done with an object.
+///
+/// Jobs leave no fence with objects that nobody else can have, since that would cost each of them:
+/// for such an object all jobs of the client are waited for.
 pub(super) fn cpu_prep(
     _device: &Device,
-    _shared: &Shared<'_>,
+    shared: &Shared<'_>,
     args: &mut drm_nouveau_gem_cpu_prep,
     file: &drm::File<File>,
 ) -> Result<u32> {
@@ -165,7 +168,17 @@ pub(super) fn cpu_prep(
     };
 
     // Memory is coherent, so there is nothing to do but to wait.
-    match object.resv().wait_timeout(usage, timeout) {
+    let wait = || {
+        let mut left = timeout;
+
+        if let Some(client) = shared.clients.get(file).filter(|_| object.is_private()) {
+            for fence in client.unfinished()? {
+                left = fence.wait_timeout(left)?.min(timeout);
+            }
+        }
+        object.resv().wait_timeout(usage, left)
+    };
+    match wait() {
         Err(e) if e == ETIME => Err(EBUSY),
         result => result.map(|()| 0),
     }

@@ -23,6 +23,9 @@ struct Args {
     /// The driver is nouveau: leave out what it does not promise.
     #[arg(long)]
     nouveau: bool,
+    /// Instead, run the cases that take all video memory; give the card little.
+    #[arg(long)]
+    greedy: bool,
 }
 
 fn main() -> ExitCode {
@@ -45,7 +48,9 @@ fn run(args: &Args) -> anyhow::Result<u64> {
     };
     let device = args.device.clone().map_or_else(node, Ok)?;
     let (mut passed, mut failed) = (0u64, 0u64);
-    for case in semantics::cases() {
+    let cases: Vec<_> =
+        if args.greedy { semantics::greedy().collect() } else { semantics::cases().collect() };
+    for case in cases {
         if !case.name.contains(&args.case) || (args.nouveau && case.ghostnv_only) {
             continue;
         }

@@ -6,6 +6,7 @@
 //! that asks for more than nouveau does says so.
 
 mod bind;
+mod memory;
 mod rig;
 mod submit;
 
@@ -32,6 +33,11 @@ pub struct Case {
 /// All cases.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
     submit::CASES.iter().chain(bind::CASES)
+}
+
+/// Cases that take all video memory there is, for a card that has little.
+pub fn greedy() -> impl Iterator<Item = &'static Case> {
+    memory::CASES.iter()
 }
 
 /// Runs a case with a client of its own.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::{Case, Rig, SOON, WHILE, fails};
 use crate::uapi::abi::DOMAIN_GART;
 use crate::uapi::push::Pushbuf;
-use crate::uapi::{FenceStatus, Wait};
+use crate::uapi::{Bo, FenceStatus, Wait};
 
 /// The cases.
 pub const CASES: &[Case] = &[
@@ -18,7 +18,7 @@ pub const CASES: &[Case] = &[
     Case { name: "submit-nothing", ghostnv_only: false, run: nothing },
     Case { name: "submit-turns", ghostnv_only: false, run: turns },
     Case { name: "submit-waits", ghostnv_only: false, run: waits },
-    Case { name: "submit-shared-objects-are-busy", ghostnv_only: false, run: shared },
+    Case { name: "submit-objects-are-busy", ghostnv_only: false, run: busy },
     Case { name: "submit-refused", ghostnv_only: true, run: refused },
     Case { name: "submit-most-pushes", ghostnv_only: false, run: most_pushes },
     Case { name: "submit-more-than-there-is-room", ghostnv_only: false, run: no_room },
@@ -102,19 +102,23 @@ fn waits(rig: &mut Rig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An object that others may share is busy as long as a job runs; a private one need not be.
-fn shared(rig: &mut Rig) -> anyhow::Result<()> {
+/// Objects are busy as long as a job runs, those that others may share and private ones.
+fn busy(rig: &mut Rig) -> anyhow::Result<()> {
     let shared = rig.client.shareable_bo(DOMAIN_GART, 0x1_0000, 0x3_0000_0000)?;
     let done = rig.client.syncobj()?;
     let (shut, open) = rig.gate()?;
-    ensure!(!rig.client.is_busy(&shared)?, "busy without a job");
+    let objects = [&shared, &rig.data];
+    let busy = |bo: &&Bo| rig.client.is_busy(bo);
+    let all = || objects.iter().map(busy).collect::<std::io::Result<Vec<_>>>();
+    ensure!(all()? == [false; 2], "busy without a job: {:?}", all()?);
     rig.client.submit(rig.one.id, &[shut], &[], &[Wait::Binary(&done)])?;
-    ensure!(rig.client.is_busy(&shared)?, "not busy");
+    ensure!(all()? == [true; 2], "not busy: {:?}", all()?);
     rig.client.submit(rig.graphics.id, &[open], &[], &[])?;
-    rig.wait("the job", &done)?;
+    rig.client.wait_for(&rig.data)?;
+    ensure!(rig.client.wait(&done, Duration::ZERO)?, "a private object was not waited for");
     let start = Instant::now();
-    while rig.client.is_busy(&shared)? {
-        ensure!(start.elapsed() < SOON, "busy for ever");
+    while all()? != [false; 2] {
+        ensure!(start.elapsed() < SOON, "busy for ever: {:?}", all()?);
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
@@ -267,6 +271,8 @@ fn engine_time(rig: &mut Rig) -> anyhow::Result<()> {
     )?;
     std::thread::sleep(WHILE);
     let during = times(rig)?;
+    let active = rig.client.told("drm-active-system")?;
+    ensure!(active.is_some_and(|bytes| bytes > 0), "not active during a job: {active:?}");
     ensure!(during[0] >= WHILE.as_nanos() && during[1] == 0, "during the first job: {during:?}");
     rig.client.submit(rig.two.id, &[open], &[], &[Wait::Binary(&opened)])?;
     rig.wait("the second job", &second)?;
@@ -274,6 +280,11 @@ fn engine_time(rig: &mut Rig) -> anyhow::Result<()> {
     let after = times(rig)?;
     ensure!(after[0] >= during[0] && after[1] > 0, "after both jobs: {after:?}");
     ensure!(times(rig)? == after, "without a job: {:?}, then {after:?}", times(rig)?);
+    ensure!(rig.client.told("drm-active-system")? == Some(0), "active without a job");
+    rig.client.free_number(&rig.one)?;
+    rig.client.free_number(&rig.graphics)?;
+    let last = times(rig)?;
+    ensure!(last == after, "channels that were freed: {after:?}, then {last:?}");
     Ok(())
 }
 

@@ -45,6 +45,8 @@ pub mod nr {
     pub const EXEC: u8 = DRIVER + 0x12;
     /// Creates a buffer object.
     pub const GEM_NEW: u8 = DRIVER + 0x40;
+    /// Tells about a buffer object.
+    pub const GEM_INFO: u8 = DRIVER + 0x44;
     /// Waits for a buffer object, or asks whether it is busy.
     pub const GEM_CPU_PREP: u8 = DRIVER + 0x42;
 }
@@ -226,6 +228,13 @@ layout!(
     GemNew = 48 {
         handle: u32, domain: u32, size: u64, offset: u64, map_handle: u64, tile_mode: u32,
         tile_flags: u32, channel_hint: u32, align: u32,
+    }
+);
+layout!(
+    /// GEM_INFO.
+    GemInfo = 40 {
+        handle: u32, domain: u32, size: u64, offset: u64, map_handle: u64, tile_mode: u32,
+        tile_flags: u32,
     }
 );
 layout!(

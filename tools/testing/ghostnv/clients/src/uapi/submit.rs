@@ -132,6 +132,21 @@ impl Client {
         }
     }
 
+    /// GEM_CPU_PREP: waits until the GPU does not use an object.
+    pub fn wait_for(&self, bo: &Bo) -> io::Result<()> {
+        let mut data = abi::CpuPrep { handle: bo.handle, flags: abi::CPU_PREP_WRITE };
+        // SAFETY: the structure names no memory.
+        unsafe { self.drm(nr::GEM_CPU_PREP, &mut data) }
+    }
+
+    /// GEM_INFO: in which memory an object is.
+    pub fn domain(&self, handle: u32) -> io::Result<u32> {
+        let mut data = abi::GemInfo { handle, ..abi::GemInfo::default() };
+        // SAFETY: the structure names no memory.
+        unsafe { self.drm(nr::GEM_INFO, &mut data) }?;
+        Ok(data.domain)
+    }
+
     /// CHANNEL_FREE by number; the channel's other objects stay.
     pub fn free_number(&self, channel: &Channel) -> io::Result<()> {
         let mut data = abi::ChannelFree { channel: channel.id };
