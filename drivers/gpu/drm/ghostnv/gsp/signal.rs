@@ -110,3 +110,59 @@ impl Drop for Listener<'_> {
         self.0.state.lock().waiters -= 1;
     }
 }
+
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
+#[kunit_tests(ghostnv_gsp_signal)]
+mod tests {
+    use super::*;
+    use kernel::{
+        sync::Arc,
+        time::{
+            Instant,
+            Monotonic, //
+        }, //
+    };
+
+    /// Longer than a test may take.
+    const LONG: Delta = Delta::from_secs(1_000);
+
+    #[test]
+    fn somebody_waits_as_long_as_there_are_listeners() -> Result {
+        let signal = Arc::pin_init(Signal::new(), GFP_KERNEL)?;
+        assert!(!signal.raise());
+        let first = signal.listen();
+        let second = signal.listen();
+        assert!(signal.raise());
+        drop(first);
+        assert!(signal.raise());
+        drop(second);
+        assert!(!signal.raise());
+        Ok(())
+    }
+
+    #[test]
+    fn what_comes_before_sleeping_is_not_lost() -> Result {
+        let signal = Arc::pin_init(Signal::new(), GFP_KERNEL)?;
+        let listener = signal.listen();
+        let seen = listener.seen();
+        assert!(seen == listener.seen());
+        signal.raise();
+        assert!(seen != listener.seen());
+        // Or else it sleeps.
+        let start = Instant::<Monotonic>::now();
+        listener.wait(seen, LONG);
+        assert!(start.elapsed() < LONG);
+        Ok(())
+    }
+
+    #[test]
+    fn waiting_ends_without_an_interrupt() -> Result {
+        let signal = Arc::pin_init(Signal::new(), GFP_KERNEL)?;
+        let listener = signal.listen();
+        let limit = Delta::from_millis(20);
+        let start = Instant::<Monotonic>::now();
+        listener.wait(listener.seen(), limit);
+        assert!(start.elapsed() >= limit);
+        Ok(())
+    }
+}

@@ -71,3 +71,75 @@ pub(crate) fn describe(sources: &Sources, layout: &Layout) -> WprMeta {
         ..Default::default()
     }
 }
+
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
+#[kernel::prelude::kunit_tests(ghostnv_gsp_wpr)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_has_its_place() {
+        let sources = Sources {
+            radix3: Blob {
+                address: 0x1000,
+                size: 0x11,
+            },
+            bootloader: Blob {
+                address: 0x2000,
+                size: 0x22,
+            },
+            bootloader_code: 0x31,
+            bootloader_data: 0x32,
+            bootloader_manifest: 0x33,
+            signature: Blob {
+                address: 0x4000,
+                size: 0x44,
+            },
+        };
+        let layout = Layout {
+            open_heap: 0x1_0000..0x1_0100,
+            wpr2: 0x2_0000..0xe_0000,
+            heap: 0x3_0000..0x3_0300,
+            image: 0x4_0000..0x4_0400,
+            boot: 0x5_0000..0x5_0500,
+            frts: 0xd_0000..0xd_0600,
+            vga: 0xf_0000..0xf_0700,
+            vram: 0..0x10_0000,
+        };
+        let meta = describe(&sources, &layout);
+
+        // In the order of the structure.
+        for (found, expected) in [
+            (meta.magic, WPR_META_MAGIC),
+            (meta.revision, WPR_META_REVISION),
+            (meta.radix3_addr, 0x1000),
+            (meta.radix3_size, 0x11),
+            (meta.bootloader_addr, 0x2000),
+            (meta.bootloader_size, 0x22),
+            (meta.bootloader_code_offset, 0x31),
+            (meta.bootloader_data_offset, 0x32),
+            (meta.bootloader_manifest_offset, 0x33),
+            (meta.signature_addr, 0x4000),
+            (meta.signature_size, 0x44),
+            (meta.rsvd_start, 0x1_0000),
+            (meta.non_wpr_heap_offset, 0x1_0000),
+            (meta.non_wpr_heap_size, 0x100),
+            (meta.wpr_start, 0x2_0000),
+            (meta.heap_offset, 0x3_0000),
+            (meta.heap_size, 0x300),
+            (meta.fw_offset, 0x4_0000),
+            (meta.boot_bin_offset, 0x5_0000),
+            (meta.frts_offset, 0xd_0000),
+            (meta.frts_size, 0x600),
+            (meta.wpr_end, 0xe_0000),
+            (meta.fb_size, 0x10_0000),
+            (meta.vga_workspace_offset, 0xf_0000),
+            (meta.vga_workspace_size, 0x700),
+            // Not the driver's to say.
+            (meta.boot_count, 0),
+            (meta.verified, 0),
+        ] {
+            assert_eq!(found, expected);
+        }
+    }
+}

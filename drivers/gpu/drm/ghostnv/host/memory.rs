@@ -119,36 +119,81 @@ impl ChannelMemory {
 /// Most memories of a kind that wait for their next channel.
 const SPARES: usize = 16;
 
+/// Some of what was given back, by kind.
+struct Spares<T>([KVec<T>; 2]);
+
+impl<T> Spares<T> {
+    const fn new() -> Self {
+        Self([KVec::new(), KVec::new()])
+    }
+
+    /// Takes the one out that was given last.
+    fn take(&mut self, kind: bool) -> Option<T> {
+        self.0[usize::from(kind)].pop()
+    }
+
+    /// Keeps one, or gives it back if there are enough already, or no memory to note it.
+    fn give(&mut self, kind: bool, one: T) -> Option<T> {
+        let spares = &mut self.0[usize::from(kind)];
+        if spares.len() >= SPARES || spares.reserve(1, GFP_KERNEL).is_err() {
+            return Some(one);
+        }
+        spares.push_within_capacity(one).err().map(|e| e.0)
+    }
+}
+
 /// Memory of channels that were freed.
 #[pin_data]
 pub(crate) struct Pool {
     /// Without and with a graphics context.
     #[pin]
-    spares: Mutex<[KVec<ChannelMemory>; 2]>,
+    spares: Mutex<Spares<ChannelMemory>>,
 }
 
 impl Pool {
     /// An empty pool.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            spares <- new_mutex!([KVec::new(), KVec::new()]),
+            spares <- new_mutex!(Spares::new()),
         })
     }
 
     /// Takes memory out, if there is any of the kind.
     pub(crate) fn take(&self, graphics: bool) -> Option<ChannelMemory> {
-        let memory = self.spares.lock()[usize::from(graphics)].pop()?;
+        let memory = self.spares.lock().take(graphics)?;
         memory.reset().ok()?;
         Some(memory)
     }
 
     /// Puts memory back that the GPU uses no longer. Frees it if there is enough already.
     pub(crate) fn give_back(&self, memory: ChannelMemory) {
-        let kind = usize::from(memory.context.is_some());
-        let mut spares = self.spares.lock();
-        if spares[kind].len() < SPARES {
-            // Without memory to note it, it is freed.
-            let _ = spares[kind].push(memory, GFP_KERNEL);
+        let graphics = memory.context.is_some();
+        let rest = self.spares.lock().give(graphics, memory);
+        // With no lock held.
+        drop(rest);
+    }
+}
+
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
+#[kunit_tests(ghostnv_host_pool)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_of_each_kind_are_kept() {
+        let mut spares = Spares::new();
+
+        for number in 0..SPARES {
+            assert_eq!(spares.give(true, number), None);
         }
+        assert_eq!(spares.give(true, 99), Some(99));
+        // The other kind is apart.
+        assert_eq!(spares.take(false), None);
+        assert_eq!(spares.give(false, 50), None);
+        for number in (0..SPARES).rev() {
+            assert_eq!(spares.take(true), Some(number));
+        }
+        assert_eq!(spares.take(true), None);
+        assert_eq!(spares.take(false), Some(50));
     }
 }

@@ -329,12 +329,19 @@ mod cases {
             (0, 0x10000, 4 * MIB, 2),
         ];
         for (va, address, len, tables) in table {
-            let mut rig = Rig::new()?;
-            let runs = [run(0, address, len)];
-            assert!(!rig.set(va, len, vram(&runs))?);
-            assert_eq!(rig.tables(), 4 + tables);
-            assert!(rig.set(va, len, What::Invalid)?);
-            assert_eq!(rig.tables(), 1);
+            // The same for either memory.
+            for aperture in [Aperture::Vram, Aperture::Coherent] {
+                let mut rig = Rig::new()?;
+                let what = What::Pages {
+                    runs: &[run(0, address, len)],
+                    offset: 0,
+                    attr: Attr::linear(aperture),
+                };
+                assert!(!rig.set(va, len, what)?);
+                assert_eq!(rig.tables(), 4 + tables);
+                assert!(rig.set(va, len, What::Invalid)?);
+                assert_eq!(rig.tables(), 1);
+            }
         }
         Ok(())
     }

@@ -475,6 +475,19 @@ impl Bind {
 }
 
 #[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
+impl Bind {
+    /// A bind of nothing.
+    pub(super) fn empty() -> Self {
+        Self {
+            steps: KVVec::new(),
+            spare: KVVec::new(),
+            stock: Stock::empty(),
+            in_order: false,
+        }
+    }
+}
+
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
 #[kunit_tests(ghostnv_bind)]
 mod tests {
     use super::*;

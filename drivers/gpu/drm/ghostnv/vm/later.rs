@@ -344,3 +344,87 @@ impl Drop for Later<'_> {
         sweeper.sweep();
     }
 }
+
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
+#[kunit_tests(ghostnv_vm_later)]
+mod tests {
+    use super::*;
+
+    fn fence() -> Result<DriverFence<Timeline>> {
+        Ok(FenceContext::new().emit(NewFence::new(Timeline, GFP_KERNEL)?))
+    }
+
+    /// A job that waits for `fences`; by `name` it is told apart.
+    fn job<'a>(name: Error, fences: &[&DriverFence<Timeline>]) -> Result<KBox<Job<'a>>> {
+        let mut waits = KVec::new();
+        for fence in fences {
+            waits.push(fence.fence().clone(), GFP_KERNEL)?;
+        }
+        let job = Job {
+            bind: Bind::empty(),
+            fence: None,
+            changes: Changes::new(),
+            result: Err(name),
+            fences: waits,
+            waits: None,
+            next: None,
+        };
+        Ok(KBox::new(job, GFP_KERNEL)?)
+    }
+
+    fn name(job: Option<KBox<Job<'_>>>) -> Option<Error> {
+        job.and_then(|job| job.result.err())
+    }
+
+    #[test]
+    fn the_oldest_that_is_ready_is_next() -> Result {
+        let (first, second) = (fence()?, fence()?);
+        let mut jobs = Jobs(None);
+        assert!(jobs.take(|_| true).is_none());
+        jobs.push(job(EINVAL, &[&first, &second])?);
+        jobs.push(job(ENOENT, &[&second])?);
+        jobs.push(job(ENOMEM, &[])?);
+        jobs.push(job(EIO, &[])?);
+
+        assert_eq!(name(jobs.take(Job::is_ready)), Some(ENOMEM));
+        assert_eq!(name(jobs.take(Job::is_ready)), Some(EIO));
+        assert_eq!(name(jobs.take(Job::is_ready)), None);
+        second.signal();
+        assert_eq!(name(jobs.take(Job::is_ready)), Some(ENOENT));
+        assert_eq!(name(jobs.take(Job::is_ready)), None);
+        jobs.push(job(EBUSY, &[])?);
+        // Failure is as good as success.
+        drop(first);
+        assert_eq!(name(jobs.take(Job::is_ready)), Some(EINVAL));
+        assert_eq!(name(jobs.take(Job::is_ready)), Some(EBUSY));
+        assert!(jobs.0.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn the_order_of_what_is_done_does_not_matter() -> Result {
+        let mut jobs = Jobs(None);
+        jobs.push(job(EINVAL, &[])?);
+        jobs.push_front(job(EIO, &[])?);
+        jobs.push_front(job(ENOMEM, &[])?);
+        for expected in [Some(ENOMEM), Some(EIO), Some(EINVAL), None] {
+            assert_eq!(name(jobs.take(|_| true)), expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_job_that_is_not_run_says_so() -> Result {
+        let mut job = job(EINVAL, &[])?;
+        job.fence = Some(fence()?);
+        let fence = job
+            .fence
+            .as_ref()
+            .map(|f| f.fence().clone())
+            .ok_or(EINVAL)?;
+        assert!(!fence.is_signaled());
+        job.cancel();
+        assert_eq!(fence.status(), Some(Err(ECANCELED)));
+        Ok(())
+    }
+}
