@@ -81,6 +81,14 @@ pub enum MemError {
         /// Its length.
         len: usize,
     },
+    /// The card may not master the bus.
+    #[error("{at}+{len:#x} needs the bus, which the card may not master")]
+    NoMaster {
+        /// Start of the access.
+        at: Phys,
+        /// Its length.
+        len: usize,
+    },
     /// Not mapped for DMA, or not for this direction.
     #[error("{at}+{len:#x} is not mapped for this DMA")]
     NotMapped {
@@ -195,7 +203,7 @@ impl Memory {
         }
         let missing = MemError::NotMapped { at, len };
         if !self.bus_master {
-            return Err(missing);
+            return Err(MemError::NoMaster { at, len });
         }
         let mut done = 0;
         while done < len {

@@ -11,7 +11,7 @@ pub mod trace;
 use clock::Clock;
 use fault::FaultPlan;
 use judge::Judge;
-use mem::Memory;
+use mem::{MemError, Memory};
 use serde::Serialize;
 use trace::Trace;
 
@@ -67,5 +67,51 @@ impl Env {
         let allowed = self.judge.allows(rule, &text);
         self.trace.violation(now, rule, &text, allowed);
         self.judge.violation(now, rule, text);
+    }
+
+    /// Memory was not reached: a violation, unless the driver has taken the bus away from the card,
+    /// as it may from one that it does not trust any more. That is counted.
+    pub fn unreached(&mut self, rule: &'static str, what: impl std::fmt::Display, why: MemError) {
+        match why {
+            MemError::NoMaster { .. } => self.judge.note(format!("DMA without the bus, {rule}")),
+            _ => self.violation(rule, format!("{what}: {why}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    use super::mem::Phys;
+    use super::*;
+
+    #[test]
+    fn without_the_bus_there_is_no_dma_and_that_is_counted() {
+        let mut env = Env::new(1 << 20).expect("an environment");
+        let ram = memfd_create("ghostnv-test", MemfdFlags::CLOEXEC).expect("memory");
+        ftruncate(&ram, 4096).expect("memory");
+        env.mem.dma_map(0x1000, 4096, Some((File::from(ram), 0)), true).expect("a map");
+        let at = Phys::sys(0x1000);
+        env.mem.write_u64(at, 7).expect("with the bus");
+
+        env.mem.bus_master = false;
+        let why = MemError::NoMaster { at, len: 8 };
+        assert_eq!(env.mem.write_u64(at, 8), Err(why));
+        assert_eq!(env.mem.write(at, &[9; 8]), Err(why));
+        assert_eq!(env.mem.read_u64(at), Err(why));
+        assert_eq!(env.mem.read(at, &mut [0; 8]), Err(why));
+        assert_eq!(env.mem.check(at, 8, true), Err(why));
+        assert!(env.mem.write(Phys::vram(0), &[1]).is_ok());
+        env.unreached("dma-unmapped", "test", why);
+        assert_eq!(env.judge.notes.get("DMA without the bus, dma-unmapped"), Some(&1));
+        assert!(env.judge.violations.is_empty());
+
+        env.mem.bus_master = true;
+        assert_eq!(env.mem.read_u64(at), Ok(7));
+        env.unreached("dma-unmapped", "test", MemError::NotMapped { at, len: 8 });
+        assert_eq!(env.judge.violations.len(), 1);
     }
 }

@@ -245,7 +245,7 @@ impl Channel {
             return;
         }
         if let Err(e) = userd::write_back(&mut cx.env.mem, self.spec.userd, old, new) {
-            cx.env.violation("userd-range", format!("channel {}: {e}", self.spec.chid));
+            cx.env.unreached("userd-range", format_args!("channel {}", self.spec.chid), e);
         }
         self.written = self.fetch.progress;
     }

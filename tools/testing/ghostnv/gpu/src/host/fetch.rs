@@ -121,7 +121,7 @@ impl Fetch {
             return Ok(false);
         }
         let put = userd::gp_put(&mut c.cx.env.mem, spec.userd).map_err(|e| {
-            c.cx.env.violation("userd-range", format!("channel {}: {e}", spec.chid));
+            c.cx.env.unreached("userd-range", format_args!("channel {}", spec.chid), e);
             Stop::pbdma("PRI", format!("USERD: {e}"))
         })?;
         if put >= spec.entries {

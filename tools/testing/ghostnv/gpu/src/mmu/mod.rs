@@ -290,7 +290,7 @@ impl Mmu {
         }
         // Some page of the run is not there; if it is not the first, that is for the next call.
         env.mem.check_client(phys, first.len as usize, write).map(|()| first).map_err(|e| {
-            env.violation("pte-target", format!("{va:#x} below {root}: {e}"));
+            env.unreached("pte-target", format_args!("{va:#x} below {root}"), e);
             fault(FaultType::Region)
         })
     }

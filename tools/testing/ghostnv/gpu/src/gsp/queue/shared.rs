@@ -167,5 +167,5 @@ fn slot(ring: &Geometry, first: u32, i: usize) -> u64 {
 }
 
 fn unmapped(env: &mut Env, error: crate::env::mem::MemError) {
-    env.violation("dma-unmapped", format!("message queue: {error}"));
+    env.unreached("dma-unmapped", "message queue", error);
 }
