@@ -129,9 +129,12 @@ impl<'a> Body<'a> {
         let signalling = Signalling::begin();
 
         // Others must not ring for a channel that is not scheduled any more.
-        self.jobs.close();
-        // What failed has been said. The firmware is dead then, and the GPU with it.
-        let _ = self.hardware().stop();
+        let stopped = self.jobs.close();
+        // One that has failed was stopped by the firmware itself, which may say no to that.
+        if self.hardware().stop().is_err() && !stopped {
+            let id = self.hardware().id();
+            self.core.link().lose(fmt!("channel {id}: not stopped"));
+        }
         self.jobs.fail(error);
         drop(signalling);
     }
@@ -171,6 +174,10 @@ impl Watched for Shared<'_> {
 
     fn failed(&self, _: &Failure) {
         self.jobs.fail(EIO);
+    }
+
+    fn lost(&self) {
+        self.jobs.fail(ENODEV);
     }
 
     fn owner(&self) -> &CStr {

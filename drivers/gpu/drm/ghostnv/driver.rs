@@ -94,7 +94,6 @@ impl pci::Driver for Driver {
             // SAFETY: Nothing has allocated DMA memory for this device yet; all that will do so
             // is created below.
             unsafe { pdev.dma_set_mask_and_coherent(DMA_MASK)? };
-            pdev.set_master();
             Gpu::new(pdev)
         })
     }

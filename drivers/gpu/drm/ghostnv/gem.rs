@@ -125,7 +125,8 @@ impl Bo {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a request that makes no sense, `ENOMEM` or `ENOSPC` if there is no memory.
+    /// `EINVAL` for a request that makes no sense, `ENOMEM` or `ENOSPC` if there is no memory,
+    /// `ENODEV` if the GPU is lost.
     pub(crate) fn create(
         core: &Core<'_>,
         cleaner: Option<&Cleaner<'_>>,
@@ -138,6 +139,7 @@ impl Bo {
         if size == 0 || !(request.vram || request.system) {
             return Err(EINVAL);
         }
+        core.check()?;
         let backing = Self::allocate(core, cleaner, size, request)?;
         let parts = Parts {
             runs: match &backing {
@@ -186,6 +188,7 @@ impl Bo {
         if size <= BY_CPU {
             core.mem.zero(&piece)?;
         } else if cleaner.zero(&piece).is_err() {
+            core.check()?;
             if request.system {
                 return system();
             }

@@ -31,6 +31,7 @@ use crate::{
     },
     host,
     mem::{
+        self,
         Memory,
         SysmemFlush, //
     },
@@ -44,6 +45,7 @@ use crate::{
 };
 
 pub(crate) mod chip;
+pub(crate) mod lost;
 
 use chip::{
     Chip,
@@ -180,6 +182,11 @@ impl<'bound> Core<'bound> {
         self.link.hw()
     }
 
+    /// `ENODEV` if the GPU is lost, and with it whatever somebody wants of it.
+    pub(crate) fn check(&self) -> Result {
+        self.link.lost().check()
+    }
+
     /// The conversation with the firmware.
     pub(crate) fn link(&self) -> &Arc<Link<'bound>> {
         &self.link
@@ -213,6 +220,13 @@ impl<'bound> Gpu<'bound> {
         let chip = identify(pdev.as_ref(), &bar)?;
 
         wait_for_board(pdev.as_ref(), &bar)?;
+        check_stopped(Hw {
+            dev: pdev.as_ref(),
+            bar: &bar,
+            chip,
+        })?;
+        // Not before: what still runs may use memory that was given to others long ago.
+        pdev.set_master();
 
         let flush = SysmemFlush::new(pdev.as_ref(), bar.clone())?;
         let (gsp, core, drm) = Self::start(pdev, &bar, chip).inspect_err(|_| {
@@ -305,6 +319,23 @@ fn identify(dev: &device::Device, bar: Bar0<'_>) -> Result<&'static Chip> {
             Err(ENODEV)
         }
     }
+}
+
+/// Checks that no firmware runs that nobody stopped.
+fn check_stopped(hw: Hw<'_>) -> Result {
+    let Some(region) = mem::wpr2(hw) else {
+        return Ok(());
+    };
+    // Ones in all registers are no region.
+    if hw.gone() {
+        dev_err!(hw.dev, "the GPU left the bus while it was set up\n");
+        return Err(ENODEV);
+    }
+    dev_err!(
+        hw.dev,
+        "WPR2 is set up at {region:#x?} already: the GPU needs a reset\n"
+    );
+    Err(EBUSY)
 }
 
 /// Waits until the firmware in the VBIOS (GFW) has initialised memory and clocks.

@@ -134,7 +134,7 @@ impl<'bound> Memory<'bound> {
     ) -> Result<Self> {
         let format: &'static dyn Format = &Gp100;
         let [bar1, bar2] = info.bar_page_directories;
-        let vram = Vram::new(&info.usable).inspect_err(|e| {
+        let vram = Vram::new(&info.usable, link.lost().clone()).inspect_err(|e| {
             dev_err!(
                 pdev,
                 "no use can be made of the video memory that the firmware leaves, {:x?}: {e:?}\n",

@@ -225,7 +225,7 @@ impl<'bound> Object<'bound> {
             Ok(()) => Ok(Self { root, handle }),
             Err(e) => {
                 // A call without an answer may have made the object nonetheless.
-                if !root.link.is_dead() {
+                if !root.link.lost().is_set() {
                     root.handles.lock().give_back(handle);
                 }
                 Err(e)

@@ -245,16 +245,17 @@ impl<H: Host, W> Queue<H, W> {
         }
     }
 
-    /// Gives the GPU no more jobs, and takes none. Those that it has may still be done.
-    pub(crate) fn close(&self) {
-        self.state.lock().dead = true;
+    /// Gives the GPU no more jobs, and takes none. Those that it has may still be done. Says
+    /// whether it was so already.
+    pub(crate) fn close(&self) -> bool {
+        core::mem::replace(&mut self.state.lock().dead, true)
     }
 
     /// Ends all jobs that are not done: the one the GPU was at with `guilty`, those after it with
     /// `ECANCELED`. No job can be submitted from here on.
     ///
-    /// The GPU must have stopped working on the channel. May be called in any context, with no
-    /// lock held that a callback of a fence takes.
+    /// The GPU must have stopped working on the channel, or be lost. May be called in any context,
+    /// with no lock held that a callback of a fence takes.
     pub(crate) fn fail(&self, guilty: Error) {
         self.close();
         // What was done before that was done.

@@ -19,10 +19,7 @@
 use core::marker::PhantomData;
 
 use kernel::{
-    device::{
-        self,
-        Bound, //
-    },
+    device::Bound,
     io::Io,
     pci,
     prelude::*,
@@ -107,11 +104,11 @@ pub(super) fn halves(address: u64) -> (u32, u32) {
 /// Makes the rings.
 #[inline(never)]
 fn connect<'bound>(
-    dev: &'bound device::Device<Bound>,
+    pdev: &'bound pci::Device<Bound>,
     bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
     chip: &'static Chip,
 ) -> Result<Arc<Link<'bound>>> {
-    Arc::pin_init(Link::new(dev, bar, chip)?, GFP_KERNEL)
+    Arc::pin_init(Link::new(pdev, bar, chip)?, GFP_KERNEL)
 }
 
 /// Registers the interrupt.
@@ -185,22 +182,8 @@ impl<'bound> Boot<'bound, Prepared> {
         bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
         chip: &'static Chip,
     ) -> Result<Self> {
-        let dev = pdev.as_ref();
-        let link = connect(dev, bar, chip)?;
+        let link = connect(pdev, bar, chip)?;
         let hw = link.hw();
-
-        if let Some(region) = mem::wpr2(hw) {
-            if hw.gone() {
-                // Ones in all registers are no region; the caller says so.
-                return Err(ENODEV);
-            }
-            dev_err!(
-                dev,
-                "WPR2 is set up at {region:#x?} already: the GPU needs a reset\n"
-            );
-            return Err(EBUSY);
-        }
-
         let set = firmware::Set::request(hw)?;
         let layout = Layout::new(
             hw,

@@ -14,9 +14,15 @@ use kernel::{
         Bound,
         Device, //
     },
+    fmt,
+    io::Io,
     new_mutex, pci,
     prelude::*,
     sync::{
+        atomic::{
+            AtomicFlag,
+            Relaxed, //
+        },
         Arc,
         Mutex, //
     },
@@ -31,6 +37,7 @@ use kernel::{
 use crate::{
     gpu::{
         chip::Chip,
+        lost::Lost,
         Hw, //
     },
     irq::watch::{
@@ -124,8 +131,6 @@ struct Inner {
     reply: Buffer,
     /// Messages that come while nobody calls go to the log. During boot they wait.
     open: bool,
-    /// A call was not answered.
-    dead: bool,
 }
 
 /// The conversation with the firmware.
@@ -136,8 +141,14 @@ struct Inner {
 #[pin_data]
 pub(crate) struct Link<'bound> {
     dev: &'bound Device<Bound>,
+    pdev: &'bound pci::Device<Bound>,
     bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
     chip: &'static Chip,
+    lost: Arc<Lost>,
+    /// Others have memory that the GPU reaches.
+    serves: AtomicFlag,
+    /// The GPU is kept away from system memory.
+    isolated: AtomicFlag,
     #[pin]
     signal: Signal,
     #[pin]
@@ -160,10 +171,11 @@ pub(crate) enum Step<R> {
 impl<'bound> Link<'bound> {
     /// Rings that the firmware has not seen yet.
     pub(crate) fn new(
-        dev: &'bound Device<Bound>,
+        pdev: &'bound pci::Device<Bound>,
         bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
         chip: &'static Chip,
     ) -> Result<impl PinInit<Self, Error> + use<'bound>> {
+        let dev = pdev.as_ref();
         let inner = Inner {
             rings: Rings::new(SharedMemory::new(dev)?)?,
             calls: 0,
@@ -172,12 +184,15 @@ impl<'bound> Link<'bound> {
             incoming: Buffer::new(MESSAGE_SIZE_MAX)?,
             reply: Buffer::new(MESSAGE_SIZE_MAX)?,
             open: false,
-            dead: false,
         };
         Ok(try_pin_init!(Self {
             dev,
+            pdev,
             bar,
             chip,
+            lost: Lost::new()?,
+            serves: AtomicFlag::new(false),
+            isolated: AtomicFlag::new(false),
             signal <- Signal::new(),
             watchlist <- Watchlist::new(),
             history: History::new()?,
@@ -232,9 +247,66 @@ impl<'bound> Link<'bound> {
         self.inner.lock().rings.memory().dma_address()
     }
 
-    /// Whether calls are still answered.
-    pub(crate) fn is_dead(&self) -> bool {
-        self.inner.lock().dead
+    /// Whether the GPU is lost. No calls are made any more then.
+    pub(crate) fn lost(&self) -> &Arc<Lost> {
+        &self.lost
+    }
+
+    /// Gives the GPU up, because of `cause`. From here on it reaches no system memory, nobody gets
+    /// video memory, and all channels have failed.
+    ///
+    /// For process context. Fences may wait for it: it allocates nothing. Until the firmware is
+    /// [`open`](Self::open) and once it is to be unloaded it is only the conversation that ends,
+    /// since nobody has memory of his own then, and stopping the firmware needs DMA.
+    pub(crate) fn lose(&self, cause: fmt::Arguments<'_>) {
+        if self.lost.is_set() {
+            return;
+        }
+        let gone = self.hw().gone();
+        let serves = self.serves.load(Relaxed);
+        if serves && !gone {
+            self.isolate();
+        }
+        // Whoever sees this knows that the GPU is isolated.
+        if !self.lost.set() {
+            return;
+        }
+        if gone {
+            dev_err!(self.dev, "{cause}: the GPU has left the bus\n");
+        } else if serves {
+            dev_err!(
+                self.dev,
+                "{cause}: the GPU is lost; unbind it, reset it (sysfs: reset) and bind it again\n"
+            );
+        } else {
+            dev_err!(self.dev, "{cause}\n");
+        }
+        // The GPU is where it can do no harm: those who wait may free their memory.
+        self.watchlist.lost();
+    }
+
+    /// Keeps the GPU away from system memory until it is reset. What it has written by then has
+    /// arrived when this returns.
+    pub(super) fn isolate(&self) {
+        /// The command register, and its bit that lets the device master the bus.
+        const COMMAND: usize = 0x4;
+        const MASTER: u16 = 1 << 2;
+        let config = self.pdev.config_space();
+
+        self.isolated.store(true, Relaxed);
+        // It is there in any device; an error of the bus cannot be told.
+        if let Ok(command) = config.try_read16(COMMAND) {
+            let _ = config.try_write16(command & !MASTER, COMMAND);
+        }
+        // What a device answers arrives after what it wrote before.
+        let _ = config.try_read16(COMMAND);
+    }
+
+    /// Nobody has memory any more that the GPU reaches: the firmware can be unloaded, unless it was
+    /// [isolated](Self::isolate) before, as this says.
+    pub(super) fn retire(&self) -> bool {
+        self.serves.store(false, Relaxed);
+        self.isolated.load(Relaxed)
     }
 
     /// Sends a request that has no reply.
@@ -267,7 +339,9 @@ impl<'bound> Link<'bound> {
             let mut inner = self.inner.lock();
             self.exchange(&mut inner, call)?;
             let malformed = |_: &Error| dev_err!(self.dev, "GSP: malformed reply to {}\n", C::NAME);
-            let Err(status) = C::status(&inner.reply).inspect_err(malformed)? else {
+            // Whether it was done nobody knows.
+            let unknown = |_: &Error| self.lose(fmt!("GSP: malformed reply to {}", C::NAME));
+            let Err(status) = C::status(&inner.reply).inspect_err(unknown)? else {
                 let Some(copy) = &mut copy else {
                     return C::decode(&inner.reply).inspect_err(malformed);
                 };
@@ -308,11 +382,8 @@ impl<'bound> Link<'bound> {
             }
             let total = reply.len().checked_add(message.payload.len()).ok_or(EIO)?;
             if total > C::REPLY_MAX {
-                dev_err!(
-                    self.dev,
-                    "GSP: reply to {} has {total} bytes or more\n",
-                    C::NAME
-                );
+                // More of it may follow, and be taken for the reply to another call.
+                self.lose(fmt!("GSP: reply to {} has {total} bytes or more", C::NAME));
                 return Err(EIO);
             }
             reply.append(message.payload)?;
@@ -357,6 +428,7 @@ impl<'bound> Link<'bound> {
 
     /// Lets the interrupt's thread handle what comes while nobody calls.
     pub(crate) fn open(&self) {
+        self.serves.store(true, Relaxed);
         self.inner.lock().open = true;
         self.drain();
     }
@@ -364,20 +436,18 @@ impl<'bound> Link<'bound> {
     /// Handles what has come while nobody called. Called by the interrupt's thread.
     pub(crate) fn drain(&self) {
         let mut inner = self.inner.lock();
-        while inner.open && !inner.dead {
+        while inner.open && !self.lost.is_set() {
             match self.next(&mut inner) {
                 Ok(true) => self.unclaimed(&inner.incoming),
                 Ok(false) => break,
-                Err(_) => inner.dead = true,
+                Err(e) => self.lose(fmt!("GSP: message queue is broken: {e:?}")),
             }
         }
     }
 
     /// Puts a request into the ring and rings.
     fn post(&self, inner: &mut Inner, function: u32, name: &'static str) -> Result {
-        if inner.dead {
-            return Err(ENODEV);
-        }
+        self.lost.check()?;
         let Inner {
             rings,
             request,
@@ -400,10 +470,7 @@ impl<'bound> Link<'bound> {
                 }
             }
             .inspect_err(|e| {
-                dev_err!(
-                    self.dev,
-                    "GSP: no room in the command queue for {name}: {e:?}\n"
-                )
+                self.lose(fmt!("GSP: no room in the command queue for {name}: {e:?}"))
             })?;
             doorbell(self.hw());
         }
@@ -418,10 +485,7 @@ impl<'bound> Link<'bound> {
                 Ok(Taken::Message) => return Ok(true),
                 Ok(Taken::Nothing) => return Ok(false),
                 Ok(Taken::Bad(why)) => dev_err!(self.dev, "GSP: message dropped: {why:?}\n"),
-                Err(e) => {
-                    dev_err!(self.dev, "GSP: message queue is broken: {e:?}\n");
-                    return Err(e);
-                }
+                Err(e) => return Err(e),
             }
         }
     }
@@ -482,8 +546,7 @@ impl<'bound> Link<'bound> {
             while match self.next(inner) {
                 Ok(taken) => taken,
                 Err(e) => {
-                    inner.dead = true;
-                    dev_err!(self.dev, "GSP: gave up on {name}\n");
+                    self.lose(fmt!("GSP: no {name}: message queue is broken: {e:?}"));
                     return Err(e);
                 }
             } {
@@ -496,17 +559,11 @@ impl<'bound> Link<'bound> {
             }
             let waited = start.elapsed();
             if waited >= USUAL && self.hw().gone() {
-                inner.dead = true;
-                dev_err!(self.dev, "GSP: no {name}: the GPU has left the bus\n");
+                self.lose(fmt!("GSP: no {name}"));
                 return Err(ENODEV);
             }
             if waited >= deadline {
-                inner.dead = true;
-                dev_err!(
-                    self.dev,
-                    "GSP: no {name} within {} ms\n",
-                    deadline.as_millis()
-                );
+                self.lose(fmt!("GSP: no {name} within {} ms", deadline.as_millis()));
                 return Err(ETIMEDOUT);
             }
             let rest = if waited < USUAL {

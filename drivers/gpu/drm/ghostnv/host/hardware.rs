@@ -52,7 +52,8 @@ pub(crate) struct Ring {
     pub(crate) entries: u32,
 }
 
-/// A channel of the GPU. Dropping it stops the channel; nothing of it is used by the GPU then.
+/// A channel of the GPU. Dropping it stops the channel; nothing of it is used by the GPU then, or
+/// the GPU is lost.
 pub(crate) struct Hardware<'bound> {
     channel: Channel<'bound>,
     engine: Engine,
@@ -205,24 +206,9 @@ fn new_memory(core: &Core<'_>, graphics: bool) -> Result<ChannelMemory> {
 
 impl Drop for Hardware<'_> {
     fn drop(&mut self) {
-        let hw = self.core.hw();
         let freed = self.channel.free();
-        let Some(memory) = self.memory.take() else {
-            return;
-        };
-        match freed {
-            Ok(()) => self.core.pool.give_back(memory),
-            // Nobody reaches it any more.
-            Err(_) if hw.gone() => drop(memory),
-            Err(_) => {
-                dev_err!(
-                    hw.dev,
-                    "channel {}: not freed; its memory is lost\n",
-                    self.channel.id()
-                );
-                // Whatever the GPU still does with it, nobody else has it.
-                core::mem::forget(memory);
-            }
+        if let Some(memory) = self.memory.take().filter(|_| freed.is_ok()) {
+            self.core.pool.give_back(memory);
         }
     }
 }

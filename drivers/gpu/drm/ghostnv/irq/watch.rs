@@ -29,7 +29,7 @@ pub(crate) struct Failure {
 
 /// Somebody interested in a channel.
 ///
-/// Both methods are called with interrupts off and a spinlock held, [`Watched::completed`] mostly
+/// All methods are called with interrupts off and a spinlock held, [`Watched::completed`] mostly
 /// in hard interrupt context: they take spinlocks at most, allocate nothing, make no call to the
 /// firmware, and neither add to the list nor remove from it.
 pub(crate) trait Watched: Send + Sync {
@@ -38,6 +38,9 @@ pub(crate) trait Watched: Send + Sync {
 
     /// The firmware has stopped the channel. It will not run again.
     fn failed(&self, failure: &Failure);
+
+    /// The GPU is lost. What the channel still does reaches nobody's memory.
+    fn lost(&self);
 
     /// Whose channel it is, for the log.
     fn owner(&self) -> &CStr;
@@ -109,6 +112,13 @@ impl<'a> Watchlist<'a> {
         }
     }
 
+    /// Tells everybody that the GPU is lost.
+    pub(crate) fn lost(&self) {
+        for entry in self.entries.lock().iter() {
+            entry.watched.lost();
+        }
+    }
+
     /// Tells the watcher of a channel that it has failed, and `report` who that is.
     ///
     /// `report` is not called for a channel that nobody watches.
@@ -135,6 +145,7 @@ mod tests {
     struct Counter {
         completed: AtomicU32,
         failed: AtomicU32,
+        lost: AtomicU32,
     }
 
     impl Watched for Counter {
@@ -144,6 +155,10 @@ mod tests {
 
         fn failed(&self, failure: &Failure) {
             self.failed.store(failure.xid, Ordering::Relaxed);
+        }
+
+        fn lost(&self) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
 
         fn owner(&self) -> &CStr {
@@ -187,6 +202,11 @@ mod tests {
         list.completed();
         assert_eq!(counters[4].counts(), (1, 0));
         assert_eq!(counters[5].counts(), (2, 0));
+        list.lost();
+        for (channel, counter) in counters.iter().enumerate() {
+            let lost = u32::from(channel != 4);
+            assert_eq!(counter.lost.load(Ordering::Relaxed), lost);
+        }
         Ok(())
     }
 }

@@ -115,6 +115,8 @@ impl Pool {
     fn take(self: &Arc<Self>) -> Result<(Table, bool)> {
         let mut guard = self.blocks.lock();
         let blocks = &mut *guard;
+        // The GPU may still walk what was given back.
+        self.vram.lost().check()?;
         if blocks.free == 0 {
             let memory = self.vram.alloc(BLOCK, BLOCK, Shape::Contiguous)?;
             let base = memory.contiguous().ok_or(EINVAL)?.address;
@@ -260,10 +262,11 @@ impl TableMemory for Tables<'_> {
 #[kunit_tests(ghostnv_tables)]
 mod tests {
     use super::*;
+    use crate::gpu::lost::Lost;
 
     #[test]
     fn tables_are_recycled_and_blocks_returned() -> Result {
-        let vram = Vram::new(core::slice::from_ref(&(0..1 << 20)))?;
+        let vram = Vram::new(core::slice::from_ref(&(0..1 << 20)), Lost::new()?)?;
         for size in [TableSize::Page, TableSize::Big] {
             let pool = Arc::pin_init(Pool::new(vram.clone(), size), GFP_KERNEL)?;
             let mut tables = KVec::new();
@@ -295,7 +298,8 @@ mod tests {
 
     #[test]
     fn no_memory_is_an_error() -> Result {
-        let vram = Vram::new(core::slice::from_ref(&(0..BLOCK)))?;
+        let lost = Lost::new()?;
+        let vram = Vram::new(core::slice::from_ref(&(0..BLOCK)), lost.clone())?;
         let pool = Arc::pin_init(Pool::new(vram, TableSize::Page), GFP_KERNEL)?;
         let mut tables = KVec::new();
 
@@ -305,6 +309,8 @@ mod tests {
         assert_eq!(tables.len(), 16);
         tables.pop();
         assert!(pool.take().is_ok());
+        assert!(lost.set());
+        assert_eq!(pool.take().err(), Some(ENODEV));
         Ok(())
     }
 }

@@ -26,7 +26,10 @@ use kernel::{
     sync::Arc, //
 };
 
-use crate::mmu::Run;
+use crate::{
+    gpu::lost::Lost,
+    mmu::Run, //
+};
 
 /// Least unit of video memory that is handed out, in bytes.
 pub(crate) const PAGE: u64 = SZ_4K as u64;
@@ -65,6 +68,7 @@ pub(crate) struct Vram {
     /// What lies between the usable regions; held, so that nobody else gets it.
     _holes: KVec<Pin<KBox<AllocatedBlocks>>>,
     total: u64,
+    lost: Arc<Lost>,
 }
 
 fn alignment(bytes: u64) -> Result<Alignment> {
@@ -72,12 +76,13 @@ fn alignment(bytes: u64) -> Result<Alignment> {
 }
 
 impl Vram {
-    /// Takes over the `usable` regions, which are in ascending order and do not overlap.
+    /// Takes over the `usable` regions, which are in ascending order and do not overlap. Once the
+    /// GPU is `lost` nobody gets any of it.
     ///
     /// # Errors
     ///
     /// `EINVAL` if there is none, or they are not as described.
-    pub(crate) fn new(usable: &[Range<u64>]) -> Result<Arc<Self>> {
+    pub(crate) fn new(usable: &[Range<u64>], lost: Arc<Lost>) -> Result<Arc<Self>> {
         let end = usable.last().ok_or(EINVAL)?.end & !(PAGE - 1);
         let buddy = GpuBuddy::new(GpuBuddyParams {
             base_offset: 0,
@@ -111,6 +116,7 @@ impl Vram {
                 buddy,
                 _holes: holes,
                 total,
+                lost,
             },
             GFP_KERNEL,
         )?)
@@ -124,7 +130,8 @@ impl Vram {
     /// # Errors
     ///
     /// `EINVAL` for a size of zero or an alignment that is no power of two, `ENOSPC` if there is
-    /// not that much free, or not in one run.
+    /// not that much free, or not in one run, `ENODEV` if the GPU is lost: it may still use what
+    /// was given back.
     pub(crate) fn alloc(&self, size: u64, align: u64, shape: Shape) -> Result<Piece> {
         if size == 0 || (align != 0 && !align.is_power_of_two()) {
             return Err(EINVAL);
@@ -153,6 +160,7 @@ impl Vram {
         let blocks = KBox::pin_init(blocks, GFP_KERNEL)?;
         let piece = Piece { blocks };
 
+        self.lost.check()?;
         if shape == Shape::Contiguous {
             // What the allocator falls back to when memory is fragmented is one run, but is
             // aligned to a page only.
@@ -168,6 +176,11 @@ impl Vram {
     #[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
     pub(crate) fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Whether the GPU is lost.
+    pub(crate) fn lost(&self) -> &Lost {
+        &self.lost
     }
 
     /// End of the last region.
@@ -255,12 +268,12 @@ mod tests {
 
     /// One region.
     fn plain(size: u64) -> Result<Arc<Vram>> {
-        Vram::new(core::slice::from_ref(&(0..size)))
+        Vram::new(core::slice::from_ref(&(0..size)), Lost::new()?)
     }
 
     #[test]
     fn holes_are_never_handed_out() -> Result {
-        let vram = Vram::new(&[MIB..3 * MIB, 8 * MIB..9 * MIB])?;
+        let vram = Vram::new(&[MIB..3 * MIB, 8 * MIB..9 * MIB], Lost::new()?)?;
         let mut pieces = KVec::new();
 
         assert_eq!((vram.total(), vram.free()), (3 * MIB, 3 * MIB));
@@ -341,8 +354,26 @@ mod tests {
             assert!(vram.alloc(5 * MIB, 0, shape).is_err());
         }
         assert_eq!(vram.used(), 0);
-        assert!(Vram::new(&[]).is_err());
-        assert!(Vram::new(&[2 * MIB..3 * MIB, 0..MIB]).is_err());
+        assert!(Vram::new(&[], Lost::new()?).is_err());
+        assert!(Vram::new(&[2 * MIB..3 * MIB, 0..MIB], Lost::new()?).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn nobody_gets_memory_of_a_lost_gpu() -> Result {
+        let lost = Lost::new()?;
+        let vram = Vram::new(core::slice::from_ref(&(0..4 * MIB)), lost.clone())?;
+        let piece = vram.alloc(MIB, 0, Shape::Contiguous)?;
+
+        assert!(lost.set() && !lost.set());
+        for shape in [Shape::Contiguous, Shape::Scattered] {
+            assert_eq!(vram.alloc(PAGE, 0, shape).err(), Some(ENODEV));
+        }
+        // What was given out stays, and can be given back.
+        assert_eq!(vram.used(), MIB);
+        drop(piece);
+        assert_eq!(vram.used(), 0);
+        assert_eq!(vram.alloc(PAGE, 0, Shape::Contiguous).err(), Some(ENODEV));
         Ok(())
     }
 }

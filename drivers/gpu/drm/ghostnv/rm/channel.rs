@@ -192,7 +192,7 @@ impl<'bound> Channel<'bound> {
             }),
             Err(e) => {
                 // As with handles: it may have been made nonetheless.
-                if !root.link.is_dead() {
+                if !root.link.lost().is_set() {
                     root.channel_ids.lock().give_back(id);
                 }
                 Err(e)
@@ -257,13 +257,16 @@ impl<'bound> Channel<'bound> {
     ///
     /// # Errors
     ///
-    /// If the firmware did not say that it has, the GPU may still use the channel's memory.
+    /// If the firmware did not say that it has, the GPU may still use the channel's memory. It is
+    /// lost then, so that nobody else gets that.
     pub(crate) fn free(&mut self) -> Result {
         let Some(object) = self.object.take() else {
             return Ok(());
         };
         let root = object.root().clone();
-        object.free()?;
+        object
+            .free()
+            .inspect_err(|_| root.link.lose(fmt!("channel {}: not freed", self.id)))?;
         root.channel_ids.lock().give_back(self.id);
         Ok(())
     }

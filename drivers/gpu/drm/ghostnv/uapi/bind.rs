@@ -121,6 +121,7 @@ pub(super) fn vm_bind(
     args: &mut drm_nouveau_vm_bind,
     file: &drm::File<File>,
 ) -> Result<u32> {
+    shared.core.check()?;
     let vm = shared.client(file)?.vm()?;
     let requests = read(file, args.op_ptr, args.op_count)?;
 

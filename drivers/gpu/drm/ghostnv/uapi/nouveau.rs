@@ -131,6 +131,7 @@ pub(super) fn vm_init(
         .filter(|end| *end <= VA_END)
         .ok_or(EINVAL)?;
 
+    shared.core.check()?;
     shared.client(file)?.vm_init(device, start..end)?;
     Ok(0)
 }
@@ -176,6 +177,7 @@ pub(super) fn channel_alloc(
     args: &mut drm_nouveau_channel_alloc,
     file: &drm::File<File>,
 ) -> Result<u32> {
+    shared.core.check()?;
     let client = shared.client(file)?;
 
     client.settle();

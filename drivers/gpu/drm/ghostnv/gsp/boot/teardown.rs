@@ -56,7 +56,7 @@ impl Teardown<'_> {
     fn stop(&self) -> Result {
         let hw = self.link.hw();
         let answer = self.link.call(&UnloadingGuestDriver);
-        if self.link.is_dead() {
+        if self.link.lost().is_set() {
             return answer;
         }
         hw.poll(POLL_PERIOD, STOP_DEADLINE, || {
@@ -108,11 +108,15 @@ impl Drop for Teardown<'_> {
             dev_err!(hw.dev, "the GPU has left the bus: nothing to unload\n");
             return;
         }
-        if self.talks && !self.link.is_dead() {
+        // All that follows needs the GPU to read system memory.
+        let isolated = self.link.retire();
+        if !isolated && self.talks && !self.link.lost().is_set() {
             // What failed has been said; the rest does not depend on it.
             let _ = self.stop();
         }
-        if self.unprotect().is_err() {
+        if isolated || self.unprotect().is_err() {
+            // What may still run uses memory that is about to be freed.
+            self.link.isolate();
             dev_err!(
                 hw.dev,
                 "GSP: not unloaded; the GPU needs a reset before a driver can use it again\n"

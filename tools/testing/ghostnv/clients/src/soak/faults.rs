@@ -15,6 +15,11 @@ use rustix::io::Errno;
 
 use super::card::{Ask, Card};
 use super::{BOUND, Effort, JOB, Row, work};
+use crate::uapi::Client;
+use crate::uapi::abi::{DOMAIN_GART, DOMAIN_VRAM};
+
+/// The phase in which a client comes and goes.
+const LIFE: &str = "a client's life";
 
 /// What the driver must make of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +153,7 @@ impl<'a> Sweep<'a> {
         type Step = fn(&mut Sweep<'_>) -> anyhow::Result<()>;
         let phases: [(&str, bool, Step); 3] = [
             ("binding", false, |s| Ok(s.card.bind()?)),
-            ("a client's life", true, |s| work::life(&s.card.node()?, JOB)),
+            (LIFE, true, |s| work::life(&s.card.node()?, JOB)),
             ("unbinding", true, |s| Ok(s.card.unbind()?)),
         ];
         for ((phase, bound, step), count) in phases.into_iter().zip(counts) {
@@ -211,9 +216,12 @@ impl<'a> Sweep<'a> {
         step: fn(&mut Sweep<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         self.healthy(bound)?;
+        // Somebody who has done nothing to deserve it.
+        let other =
+            if title.starts_with(LIFE) { Some(Client::open(&self.card.node()?)?) } else { None };
         let end = self.attempt(row, title, script, step)?;
         row.steps += 1;
-        match end {
+        match &end {
             End::Unharmed => row.unharmed += 1,
             End::Refused { .. } => row.refused += 1,
         }
@@ -222,6 +230,13 @@ impl<'a> Sweep<'a> {
         }
         if let Some(what) = end.unlike(action.errors) {
             row.wrong.push(format!("{title}: {what}"));
+        }
+        let given_up = match &end {
+            End::Refused { said, .. } => said.iter().any(|line| line.contains("the GPU is lost")),
+            End::Unharmed => false,
+        };
+        if let Some(other) = other.filter(|_| given_up) {
+            self.lost(other).with_context(|| format!("after {title}"))?;
         }
         self.recover(action.must.is_deadly() || !bound)
             .with_context(|| format!("after {title}"))?;
@@ -266,6 +281,21 @@ impl<'a> Sweep<'a> {
             }
         }
         Ok(end)
+    }
+
+    /// A driver that has given a GPU up gives nobody memory of it, and binds it after a reset only.
+    fn lost(&mut self, other: Client) -> anyhow::Result<()> {
+        const ENODEV: Option<i32> = Some(19);
+        for domain in [DOMAIN_VRAM, DOMAIN_GART] {
+            let errno = other.new_object(domain, 1 << 20).err().and_then(|e| e.raw_os_error());
+            ensure!(errno == ENODEV, "GEM_NEW of a GPU that is lost: errno {errno:?}");
+        }
+        ensure!(Client::open(&self.card.node()?).is_err(), "a GPU that is lost has new clients");
+        drop(other);
+        self.card.unbind()?;
+        ensure!(self.card.bind().is_err(), "bound without a reset");
+        self.card.reset()?;
+        Ok(self.card.bind()?)
     }
 
     /// Without the fault all works again. Says whether that took a reset.

@@ -216,6 +216,14 @@ impl Client {
 
     /// As [`bo`](Self::bo), of memory that others may get.
     pub fn shareable_bo(&self, domain: u32, size: u64, va: u64) -> anyhow::Result<Bo> {
+        let data = self.new_object(domain, size).context("GEM_NEW")?;
+        let bo = Bo::map(self.file.as_fd(), data.handle, data.map_handle, size, va)?;
+        self.bind(&bo, abi::BIND_MAP).context("VM_BIND MAP")?;
+        Ok(bo)
+    }
+
+    /// GEM_NEW of mappable memory in a domain.
+    pub fn new_object(&self, domain: u32, size: u64) -> io::Result<abi::GemNew> {
         let mut data = abi::GemNew {
             domain: domain | abi::DOMAIN_MAPPABLE,
             size,
@@ -223,10 +231,8 @@ impl Client {
             ..abi::GemNew::default()
         };
         // SAFETY: the structure names no memory.
-        unsafe { self.drm(nr::GEM_NEW, &mut data) }.context("GEM_NEW")?;
-        let bo = Bo::map(self.file.as_fd(), data.handle, data.map_handle, size, va)?;
-        self.bind(&bo, abi::BIND_MAP).context("VM_BIND MAP")?;
-        Ok(bo)
+        unsafe { self.drm(nr::GEM_NEW, &mut data) }?;
+        Ok(data)
     }
 
     /// VM_BIND: takes a buffer object out of the address space.
