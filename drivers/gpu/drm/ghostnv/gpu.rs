@@ -135,11 +135,7 @@ pub(crate) struct Core<'bound> {
 
 impl<'bound> Core<'bound> {
     #[inline(never)]
-    fn new(
-        gsp: &Gsp<'bound>,
-        pdev: &'bound pci::Device<Bound>,
-        bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
-    ) -> Result<Arc<Self>> {
+    fn new(gsp: &Gsp<'bound>, pdev: &'bound pci::Device<Bound>) -> Result<Arc<Self>> {
         let link = gsp.link().clone();
         let rm = rm::Root::new(link.clone(), gsp.info())?;
         let engines = rm::engines::Engines::query(&rm)?;
@@ -147,10 +143,7 @@ impl<'bound> Core<'bound> {
             engines.gsp_vector,
             engines.all().iter().filter_map(|engine| engine.nonstall),
         )?;
-        let mem = Arc::new(
-            Memory::new(pdev, bar, link.clone(), gsp.info())?,
-            GFP_KERNEL,
-        )?;
+        let mem = Arc::new(Memory::new(pdev, link.clone(), gsp.info())?, GFP_KERNEL)?;
         let pool = KBox::pin_init(host::Pool::new(), GFP_KERNEL)?;
         let contexts = match engines.graphics() {
             Some(engine) => Some(host::context::Contexts::new(
@@ -260,7 +253,7 @@ impl<'bound> Gpu<'bound> {
         chip: &'static Chip,
     ) -> Result<Parts<'bound>> {
         let gsp = Gsp::boot(pdev, bar.clone(), chip)?;
-        let core = Core::new(&gsp, pdev, bar.clone())?;
+        let core = Core::new(&gsp, pdev)?;
         let drm = uapi::register(pdev, core.clone(), gsp.info())?;
 
         Ok((gsp, core, drm))

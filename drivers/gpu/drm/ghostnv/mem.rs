@@ -128,7 +128,6 @@ impl<'bound> Memory<'bound> {
     #[inline(never)]
     pub(crate) fn new(
         pdev: &'bound pci::Device<Bound>,
-        bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
         link: Arc<Link<'bound>>,
         info: &GpuInfo,
     ) -> Result<Self> {
@@ -141,7 +140,7 @@ impl<'bound> Memory<'bound> {
                 info.usable
             );
         })?;
-        let tlb = Arc::pin_init(Tlb::new(bar), GFP_KERNEL)?;
+        let tlb = Arc::pin_init(Tlb::new(link.clone()), GFP_KERNEL)?;
         let bar2 = Bar2::new(pdev, link, tlb.clone(), format, &vram, bar2)?;
         let bar2 = Arc::pin_init(bar2, GFP_KERNEL)?;
         let tables = Arc::new(Tables::new(bar2.clone(), &vram)?, GFP_KERNEL)?;
@@ -176,14 +175,15 @@ impl<'bound> Memory<'bound> {
     ///
     /// # Errors
     ///
-    /// `ERESTARTSYS` if the process gets a signal: it may take long.
+    /// `ERESTARTSYS` if the process gets a signal: it may take long. `ENODEV` or `ETIMEDOUT` if the
+    /// GPU is lost. Some of it is as it was then.
     pub(crate) fn zero(&self, piece: &Piece) -> Result {
         const PART: usize = SZ_64K;
 
         for extent in piece.extents() {
             for start in (extent.address..extent.end()).step_by(PART) {
                 let len = (extent.end() - start).min(PART as u64);
-                self.bar2.zero(start, len);
+                self.bar2.zero(start, len)?;
                 if start + len < extent.end() && current!().signal_pending() {
                     return Err(ERESTARTSYS);
                 }
@@ -215,8 +215,8 @@ impl<'bound> Memory<'bound> {
 ///
 /// # Errors
 ///
-/// As of [`Tlb::invalidate`]. The tables that were taken out are lost then, since the hardware may
-/// still walk them; and what was mapped may still be in use.
+/// The GPU is lost. It may still use what was mapped, and walk the tables that were taken out;
+/// these are freed nonetheless, since nobody else gets them.
 fn commit<'bound>(
     bar2: &Bar2<'bound>,
     tlb: &Tlb<'bound>,
@@ -225,12 +225,10 @@ fn commit<'bound>(
     users: Users,
     changes: Changes<Table>,
 ) -> Result {
-    if let Err(e) = arrive(bar2, tlb, root, users, &changes) {
-        core::mem::forget(changes);
-        return Err(e);
-    }
+    let arrived = arrive(bar2, tlb, root, users, &changes);
+
     changes.release(tables);
-    Ok(())
+    arrived
 }
 
 fn arrive(
@@ -246,7 +244,8 @@ fn arrive(
     if changes.needs_invalidate() {
         tlb.invalidate(root, users)?;
     }
-    Ok(())
+    // Some of it was not written then.
+    bar2.check()
 }
 
 /// The region that only signed GSP firmware may write, if one is set up.

@@ -161,7 +161,7 @@ pub(crate) trait TableMemory {
     fn address(&self, table: &Self::Table) -> u64;
 
     /// Writes entries from the 64-bit word `first` on. The writes may still be under way when this
-    /// returns.
+    /// returns, and an error is seen when they are made to arrive.
     fn write(&self, table: &Self::Table, first: usize, words: &mut dyn Iterator<Item = u64>);
 
     /// Earlier writes arrive before later ones.

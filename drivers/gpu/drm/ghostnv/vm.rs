@@ -302,7 +302,7 @@ impl PinnedDrop for Maps<'_> {
             }
         }
         drop(maps);
-        // The GPU does not reach the objects any more when they are freed.
+        // The GPU does not reach the objects any more when they are freed, or is lost.
         let _ = self.space.forget_all();
         self.gpuvm.deferred_cleanup();
     }

@@ -71,8 +71,45 @@ use super::vram::{
 const WINDOW: u64 = SZ_64K as u64;
 /// Windows: half of the smallest BAR2.
 const WINDOWS: usize = SZ_16M / SZ_64K;
-/// A window that shows nothing.
-const NONE: u64 = u64::MAX;
+
+/// What a window shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    /// Nothing so far: there was no valid entry that the hardware could remember.
+    Nothing,
+    /// It was to be moved, and who knows what the hardware remembers.
+    Unknown,
+    /// The block at this address.
+    Block(u64),
+}
+
+/// What it takes to have a window show a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Move {
+    /// It does.
+    Done,
+    /// A new entry.
+    Fill,
+    /// A new entry, and an invalidate, as the hardware may remember another.
+    Replace,
+}
+
+impl Slot {
+    /// Begins to move to the block at `base`. Until that is done, which [`Self::Block`] is for, it
+    /// shows nothing that one could use.
+    fn begin(&mut self, base: u64) -> Move {
+        match *self {
+            Self::Block(shown) if shown == base => Move::Done,
+            had => {
+                *self = Self::Unknown;
+                match had {
+                    Self::Nothing => Move::Fill,
+                    Self::Unknown | Self::Block(_) => Move::Replace,
+                }
+            }
+        }
+    }
+}
 
 /// Where the tables are in the driver's own block.
 const PD2: usize = 0;
@@ -96,7 +133,7 @@ pub(crate) struct Bar2<'bound> {
     /// The driver's tables below it; where they are.
     own: Piece,
     #[pin]
-    shown: Mutex<KVec<u64>>,
+    shown: Mutex<KVec<Slot>>,
 }
 
 impl<'bound> Bar2<'bound> {
@@ -125,9 +162,9 @@ impl<'bound> Bar2<'bound> {
             entry: format.pde(at + PD2 as u64),
         })?;
         let mut shown = KVec::new();
-        shown.resize(WINDOWS, NONE, GFP_KERNEL)?;
+        shown.resize(WINDOWS, Slot::Nothing, GFP_KERNEL)?;
         if let Some(first) = shown.first_mut() {
-            *first = at;
+            *first = Slot::Block(at);
         }
         Ok(try_pin_init!(Self {
             io,
@@ -142,48 +179,52 @@ impl<'bound> Bar2<'bound> {
 
     /// Writes 64-bit words to video memory from `address` on, which is a multiple of 8.
     ///
-    /// The words are taken until there are no more. Errors of the hardware are logged, and what
-    /// could not be reached is not written.
-    pub(crate) fn write(&self, address: u64, words: &mut dyn Iterator<Item = u64>) {
+    /// The words are taken until there are no more.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` or `ETIMEDOUT` if the GPU is lost; some words are not written then.
+    pub(crate) fn write(&self, address: u64, words: &mut dyn Iterator<Item = u64>) -> Result {
         let mut shown = self.shown.lock();
         let mut at = address;
         let mut next = words.next();
 
         while next.is_some() {
-            let window = self.show(&mut shown, at);
+            let window = self.show(&mut shown, at)?;
             let end = (at & !(WINDOW - 1)) + WINDOW;
             while at < end {
-                let Some(word) = next else { return };
-                if let Ok(window) = window {
-                    // CAST: Below 64 KiB.
-                    let offset = window + (at & (WINDOW - 1)) as usize;
-                    // The offset is within BAR2, and is a multiple of 8 if `address` is.
-                    let _ = self.io.as_view().relaxed().try_write64(word, offset);
-                }
+                let Some(word) = next else { return Ok(()) };
+                // CAST: Below 64 KiB.
+                let offset = window + (at & (WINDOW - 1)) as usize;
+                // The offset is within BAR2, and is a multiple of 8 if `address` is.
+                self.io.as_view().relaxed().try_write64(word, offset)?;
                 at += 8;
                 next = words.next();
             }
         }
+        Ok(())
     }
 
     /// Zeroes `len` bytes of video memory.
     ///
     /// Posted writes, which the CPU combines: some gigabytes a second.
-    pub(crate) fn zero(&self, address: u64, len: u64) {
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::write`].
+    pub(crate) fn zero(&self, address: u64, len: u64) -> Result {
         let mut shown = self.shown.lock();
         let (mut at, end) = (address, address.saturating_add(len));
 
         while at < end {
-            let window = self.show(&mut shown, at);
+            let window = self.show(&mut shown, at)?;
             let next = ((at & !(WINDOW - 1)) + WINDOW).min(end);
-            // As in `write()`.
-            let _ = window.and_then(|window| {
-                // CAST: Both below 64 KiB.
-                let first = window + (at & (WINDOW - 1)) as usize;
-                self.fill(first..first + (next - at) as usize)
-            });
+            // CAST: Both below 64 KiB.
+            let first = window + (at & (WINDOW - 1)) as usize;
+            self.fill(first..first + (next - at) as usize)?;
             at = next;
         }
+        Ok(())
     }
 
     /// Zeroes a range of BAR2's lower half.
@@ -206,8 +247,13 @@ impl<'bound> Bar2<'bound> {
         let _ = self.io.as_view().try_read32(PD2);
     }
 
+    /// `ENODEV` if the GPU is lost.
+    pub(crate) fn check(&self) -> Result {
+        self.link.lost().check()
+    }
+
     /// Has a window show `address`, and says where in BAR2 the window is.
-    fn show(&self, shown: &mut KVec<u64>, address: u64) -> Result<usize> {
+    fn show(&self, shown: &mut KVec<Slot>, address: u64) -> Result<usize> {
         let base = address & !(WINDOW - 1);
         // The first one stays with the driver's tables.
         // CAST: Below 256.
@@ -215,27 +261,23 @@ impl<'bound> Bar2<'bound> {
         let slot = shown.get_mut(index).ok_or(EINVAL)?;
         let place = index * SZ_64K;
 
-        if *slot == base {
+        let needs = slot.begin(base);
+        if needs == Move::Done {
             return Ok(place);
         }
-        let had = core::mem::replace(slot, NONE);
         let entry = self
             .format
             .pte(base, Attr::linear(Aperture::Vram).privileged());
         // What was written through the window goes where it was meant to.
         mb(Write);
         self.io.as_view().try_write64(entry, BIG + 8 * index)?;
-        if had != NONE {
+        if needs == Move::Replace {
             self.flush();
-            self.tlb
-                .invalidate(self.root, Users::Windows)
-                .inspect_err(|e| {
-                    dev_err!(self.link.hw().dev, "BAR2 cannot be moved: {e:?}\n");
-                })?;
+            self.tlb.invalidate(self.root, Users::Windows)?;
         } else {
             mb(Write);
         }
-        *slot = base;
+        *slot = Slot::Block(base);
         Ok(place)
     }
 }
@@ -276,4 +318,28 @@ fn write_tables(hw: Hw<'_>, format: &dyn Format, at: u64) -> Result {
     write(BIG, format.pte(at, own))?;
     // The writes have arrived when the last one can be read.
     hw.bar.try_read32(PRAMIN + BIG).map(|_| ())
+}
+
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
+#[kunit_tests(ghostnv_bar2)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_moved_is_not_taken_for_new() {
+        let mut slot = Slot::Nothing;
+
+        assert_eq!(slot.begin(0x1_0000), Move::Fill);
+        // The entry is there, and nobody said that it is in use.
+        assert_eq!(slot, Slot::Unknown);
+        assert_eq!(slot.begin(0x1_0000), Move::Replace);
+        slot = Slot::Block(0x1_0000);
+        assert_eq!(slot.begin(0x1_0000), Move::Done);
+        assert_eq!(slot, Slot::Block(0x1_0000));
+        for base in [0x2_0000, 0x1_0000, 0] {
+            // Each of them fails, and none makes the window look unused, or show what it did.
+            assert_eq!(slot.begin(base), Move::Replace);
+            assert_eq!(slot, Slot::Unknown);
+        }
+    }
 }

@@ -11,7 +11,6 @@ use kernel::{
         Io, //
     },
     new_mutex,
-    pci,
     prelude::*,
     sync::{
         Arc,
@@ -20,13 +19,13 @@ use kernel::{
     time::Delta, //
 };
 
-use crate::regs::{
-    mmu::{
+use crate::{
+    gsp::rpc::Link,
+    regs::mmu::{
         MMU_INVALIDATE,
         MMU_INVALIDATE_PDB,
         MMU_INVALIDATE_UPPER_PDB, //
-    },
-    BAR0_SIZE, //
+    }, //
 };
 
 /// Who uses a page directory.
@@ -41,7 +40,7 @@ pub(crate) enum Users {
 /// The TLBs of one GPU. The three registers are one resource: an invalidate is done under a mutex.
 #[pin_data]
 pub(crate) struct Tlb<'bound> {
-    bar: Arc<pci::Bar<'bound, BAR0_SIZE>>,
+    link: Arc<Link<'bound>>,
     #[pin]
     lock: Mutex<()>,
 }
@@ -50,10 +49,10 @@ pub(crate) struct Tlb<'bound> {
 const ACK_GLOBALLY: u32 = 1;
 
 impl<'bound> Tlb<'bound> {
-    /// For the GPU whose registers these are.
-    pub(crate) fn new(bar: Arc<pci::Bar<'bound, BAR0_SIZE>>) -> impl PinInit<Self> + use<'bound> {
+    /// For the GPU that the link is to.
+    pub(crate) fn new(link: Arc<Link<'bound>>) -> impl PinInit<Self> + use<'bound> {
         pin_init!(Self {
-            bar,
+            link,
             lock <- new_mutex!(()),
         })
     }
@@ -63,11 +62,12 @@ impl<'bound> Tlb<'bound> {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` if the hardware does not get done within 2 s; what was mapped may still be in
-    /// use then. None for a GPU that has left the bus, which uses nothing any more.
+    /// `ETIMEDOUT` if the hardware does not get done within 2 s. What was mapped may still be in
+    /// use then, so the GPU is lost. `ENODEV` if it was lost before. None for a GPU that has left
+    /// the bus, which uses nothing any more.
     pub(crate) fn invalidate(&self, root: u64, users: Users) -> Result {
         const LIMIT: Delta = Delta::from_secs(2);
-        let bar = &*self.bar;
+        let bar = self.link.hw().bar;
         let all = MMU_INVALIDATE::zeroed()
             .with_all_va(true)
             .with_trigger(true);
@@ -78,6 +78,7 @@ impl<'bound> Tlb<'bound> {
             Users::Windows => all.with_hubtlb_only(true).with_all_pdb(true),
         };
 
+        self.link.lost().check()?;
         let _guard = self.lock.lock();
         bar.write_reg(
             MMU_INVALIDATE_PDB::zeroed()
@@ -96,5 +97,9 @@ impl<'bound> Tlb<'bound> {
             LIMIT,
         )
         .map(|_| ())
+        .inspect_err(|_| {
+            self.link
+                .lose(fmt!("MMU: no invalidate of {root:#x} within 2 s"))
+        })
     }
 }

@@ -172,9 +172,10 @@ impl<'a> Space<'a> {
     /// # Errors
     ///
     /// `EINVAL` if it is no range of pages, `ENOMEM` or `ENOSPC` if there is no memory for tables;
-    /// nothing has changed then. `ETIMEDOUT` if the hardware did not forget what was there before:
-    /// it may still be using that.
+    /// nothing has changed then. `ENODEV` or `ETIMEDOUT` if the GPU is lost: it may still be using
+    /// what was there before.
     pub(crate) fn set(&self, va: u64, len: u64, what: What<'_>) -> Result {
+        self.mem.bar2.check()?;
         let tables = &*self.mem.tables;
         let mut stock = Stock::empty();
         let changes = loop {
@@ -210,14 +211,12 @@ impl<'a> Space<'a> {
         stock.release(&*self.mem.tables);
     }
 
-    /// Takes back the tables that changes took out, if they took effect: if not, the hardware may
-    /// still walk them, and they are lost. Sleeps.
+    /// Takes back the tables that changes took out. If these did not take effect the GPU is lost,
+    /// and nobody gets the tables. Sleeps.
     pub(super) fn take_out(&self, mut changes: Changes<Table>, arrived: Result) {
-        if arrived.is_err() {
-            core::mem::forget(changes);
-            return;
+        if arrived.is_ok() {
+            self.spare.lock().keep_changes(&mut changes, Need::A_FEW);
         }
-        self.spare.lock().keep_changes(&mut changes, Need::A_FEW);
         changes.release(&*self.mem.tables);
     }
 
@@ -308,11 +307,8 @@ impl Drop for KernelMapping<'_> {
             return;
         };
         // It shares no table entry with anything else, so no tables are needed.
-        if self
-            .space
-            .set(range.start(), range.len(), What::Invalid)
-            .is_err()
-        {
+        let unmapped = self.space.set(range.start(), range.len(), What::Invalid);
+        if unmapped.is_err() && self.space.mem.bar2.check().is_ok() {
             // Whoever got the address next would find the old memory there.
             core::mem::forget(range);
         }
