@@ -2,8 +2,9 @@
 
 //! Calls to the firmware.
 //!
-//! A call is a type: its function number, its name for messages, its deadline, how its request is
-//! written and what its reply means. One call is under way at a time. Its caller sleeps until an
+//! A call is a type: its function number, its name for messages, how its request is written and
+//! what its reply means. All have one deadline, `rpc_timeout_ms`: none is known to take long, and a
+//! firmware that is busy says so. One call is under way at a time. Its caller sleeps until an
 //! interrupt of the GSP, looks at the message ring, hands events to whoever they concern and takes
 //! the reply. A call that gets no reply by its deadline is named in the log and ends the
 //! conversation: the reply might still come and be taken for another call's, and a firmware that
@@ -156,6 +157,32 @@ pub(crate) struct Link<'bound> {
     history: History,
     #[pin]
     inner: Mutex<Inner>,
+}
+
+/// What came of taking messages until there was a reason to stop.
+enum Pumped<R> {
+    /// What was waited for.
+    Done(R),
+    /// There are no more for now.
+    Empty,
+    /// Time is up, though there are more: a firmware may post them without end.
+    Late,
+}
+
+/// Has `step` take messages, which says that there is none, by `None`, or what one came to.
+fn pump<R>(
+    start: Instant<Monotonic>,
+    limit: Delta,
+    mut step: impl FnMut() -> Result<Option<Step<R>>>,
+) -> Result<Pumped<R>> {
+    loop {
+        match step()? {
+            Some(Step::Done(result)) => return Ok(Pumped::Done(result)),
+            Some(Step::More | Step::Other) if start.elapsed() >= limit => return Ok(Pumped::Late),
+            Some(Step::More | Step::Other) => (),
+            None => return Ok(Pumped::Empty),
+        }
+    }
 }
 
 /// What a look at one message came to.
@@ -434,14 +461,27 @@ impl<'bound> Link<'bound> {
     }
 
     /// Handles what has come while nobody called. Called by the interrupt's thread.
+    ///
+    /// A firmware that goes on talking for longer than a call may take is as good as dead.
     pub(crate) fn drain(&self) {
         let mut inner = self.inner.lock();
-        while inner.open && !self.lost.is_set() {
-            match self.next(&mut inner) {
-                Ok(true) => self.unclaimed(&inner.incoming),
-                Ok(false) => break,
-                Err(e) => self.lose(fmt!("GSP: message queue is broken: {e:?}")),
-            }
+        if !inner.open || self.lost.is_set() {
+            return;
+        }
+        let limit = time_limit();
+        let pumped = pump(Instant::now(), limit, || {
+            Ok(self.next(&mut inner)?.then(|| {
+                self.unclaimed(&inner.incoming);
+                Step::<()>::Other
+            }))
+        });
+        match pumped {
+            Ok(Pumped::Late) => self.lose(fmt!(
+                "GSP: events without end, for {} ms",
+                limit.as_millis()
+            )),
+            Ok(_) => (),
+            Err(e) => self.lose(fmt!("GSP: message queue is broken: {e:?}")),
         }
     }
 
@@ -543,19 +583,22 @@ impl<'bound> Link<'bound> {
         let listener = self.signal.listen();
         loop {
             let seen = listener.seen();
-            while match self.next(inner) {
-                Ok(taken) => taken,
-                Err(e) => {
-                    self.lose(fmt!("GSP: no {name}: message queue is broken: {e:?}"));
-                    return Err(e);
+            let pumped = pump(start, deadline, || {
+                let taken = self.next(inner).inspect_err(|e| {
+                    self.lose(fmt!("GSP: no {name}: message queue is broken: {e:?}"))
+                })?;
+                if !taken {
+                    return Ok(None);
                 }
-            } {
                 let message = wire::decode(&inner.incoming)?;
-                match accept(&message, &mut inner.reply)? {
-                    Step::Done(result) => return Ok(result),
-                    Step::More => (),
-                    Step::Other => self.unclaimed(&inner.incoming),
+                let step = accept(&message, &mut inner.reply)?;
+                if matches!(step, Step::Other) {
+                    self.unclaimed(&inner.incoming);
                 }
+                Ok(Some(step))
+            })?;
+            if let Pumped::Done(result) = pumped {
+                return Ok(result);
             }
             let waited = start.elapsed();
             if waited >= USUAL && self.hw().gone() {
@@ -573,5 +616,55 @@ impl<'bound> Link<'bound> {
             };
             listener.wait(seen, rest);
         }
+    }
+}
+
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
+#[kunit_tests(ghostnv_gsp_rpc)]
+mod tests {
+    use super::*;
+
+    const SHORT: Delta = Delta::from_millis(5);
+    const LONG: Delta = Delta::from_secs(60);
+
+    #[test]
+    fn messages_without_end_do_not_take_for_ever() -> Result {
+        for more in [true, false] {
+            let start = Instant::now();
+            // Should nobody look at the time, it ends otherwise.
+            let mut left = 1_000_000;
+            let pumped = pump(start, SHORT, || {
+                left -= 1;
+                Ok((left > 0 && start.elapsed() < LONG).then_some(if more {
+                    Step::<()>::More
+                } else {
+                    Step::Other
+                }))
+            })?;
+            assert!(matches!(pumped, Pumped::Late));
+            assert!(start.elapsed() >= SHORT);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_reply_in_time_is_taken() -> Result {
+        let mut steps = [
+            Some(Step::Other),
+            Some(Step::More),
+            Some(Step::Done(7)),
+            None,
+        ]
+        .into_iter();
+        let pumped = pump(Instant::now(), LONG, || Ok(steps.next().flatten()))?;
+        assert!(matches!(pumped, Pumped::Done(7)));
+        let pumped = pump(Instant::now(), LONG, || Ok(steps.next().flatten()))?;
+        assert!(matches!(pumped, Pumped::Empty));
+        // One that has come is taken, however late it is looked at.
+        let pumped = pump(Instant::now(), Delta::ZERO, || Ok(Some(Step::Done(8))))?;
+        assert!(matches!(pumped, Pumped::Done(8)));
+        let failed = pump(Instant::now(), LONG, || Err::<Option<Step<()>>, _>(EIO));
+        assert_eq!(failed.err(), Some(EIO));
+        Ok(())
     }
 }
