@@ -94,10 +94,18 @@ use waits::{
     Waits, //
 };
 
+/// Most milliseconds that a job may run. Who waits for a job of the kernel's own waits longer.
+pub(crate) const TIME_LIMIT_MAX: u32 = 30_000;
+
+/// How long a job may run, by what the parameter of the module says.
+fn clamped(parameter: u32) -> u32 {
+    // Zero would stop everything.
+    parameter.clamp(1, TIME_LIMIT_MAX)
+}
+
 /// How long a job may run.
 fn time_limit() -> u32 {
-    // Zero would stop everything.
-    crate::module_parameters::job_timeout_ms.value().max(1)
+    clamped(crate::module_parameters::job_timeout_ms.value())
 }
 
 /// Both parts of a channel's memory, mapped for the GPU.
@@ -372,5 +380,21 @@ impl<'a> Job<'_, 'a> {
             gate.open(job.number);
         }
         Ok(())
+    }
+}
+
+#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
+#[kunit_tests(ghostnv_channel)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_limits_have_limits() {
+        for (parameter, limit) in [(0, 1), (1, 1), (2000, 2000), (30_000, 30_000)] {
+            assert_eq!(clamped(parameter), limit);
+        }
+        for parameter in [30_001, 3_600_000, u32::MAX] {
+            assert_eq!(clamped(parameter), TIME_LIMIT_MAX);
+        }
     }
 }

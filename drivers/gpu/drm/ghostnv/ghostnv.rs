@@ -38,7 +38,7 @@ kernel::prelude::module! {
     params: {
         job_timeout_ms: u32 {
             default: 2000,
-            description: "How long a job may run before its channel is stopped, in milliseconds",
+            description: "How long a job may run before its channel is stopped, in ms (1 to 30000)",
         },
         rpc_timeout_ms: u32 {
             default: 5000,

@@ -35,7 +35,8 @@ use kernel::{
 use crate::{
     channel::{
         ring::Entry,
-        Channel, //
+        Channel,
+        TIME_LIMIT_MAX, //
     },
     gpu::Core,
     mem::vram::{
@@ -282,8 +283,15 @@ impl<'a> Cleaner<'a> {
         job.submit(prepared, |f| fence = Some(f.into()))?;
         // The channel's own time limit ends it if nothing else does.
         let fence = fence.ok_or(EIO)?;
-        fence.wait_uninterruptible_timeout(msecs_to_jiffies(60_000))?;
-        fence.status().unwrap_or(Ok(()))
+        if let Err(e) = fence.wait_uninterruptible_timeout(msecs_to_jiffies(2 * TIME_LIMIT_MAX)) {
+            // The memory goes back, and the engine may still write to it.
+            let id = channel.id();
+            self.core
+                .link()
+                .lose(fmt!("channel {id}: neither done nor stopped"));
+            return Err(e);
+        }
+        fence.status().unwrap_or(Err(EIO))
     }
 }
 
