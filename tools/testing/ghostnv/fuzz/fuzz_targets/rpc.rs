@@ -2,8 +2,10 @@
 
 //! RPC frames to a GSP that a small driver booted.
 //!
-//! Input: records. A tag below 192 is a request whose frame is right and whose payload is the
-//! input's; others store bytes anywhere in the queues, frames and pointers included, and ring.
+//! Input: records. A tag below 192 is a request whose frame is right: one that RM serves, from RM's
+//! own tables, of the right size, about objects that there are, with parameters of the input's; bits
+//! of the input spoil each of that. Other tags store bytes anywhere in the queues, frames and
+//! pointers included, and ring.
 //!
 //! Booting takes longer than most inputs, so a GSP that still runs serves the next few, too. What
 //! fails only after them is found again by giving the corpus and the failing input together.
@@ -20,10 +22,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use driver::blobs::Blobs;
+use driver::channel::CHANNEL;
+use driver::rm::{CLIENT, DEVICE, SUBDEVICE, VASPACE};
 use driver::{Driver, RAM_BASE, RAM_SIZE, Sabotage};
 use ghostnv_gpu::chip::Chip;
 use ghostnv_gpu::env::Env;
 use ghostnv_gpu::gpu::Gpu;
+use ghostnv_gpu::gsp::{ObjectKind, Shape, shapes};
 use ghostnv_gpu::machine::Machine;
 use input::Input;
 use libfuzzer_sys::fuzz_target;
@@ -33,35 +38,12 @@ const VRAM: u64 = 512 << 20;
 const MOST_RECORDS: u32 = 24;
 /// Inputs that one GSP sees.
 const MOST_INPUTS: u32 = 32;
-/// Functions that the GSP serves, and some that it does not.
-const FUNCTIONS: [u32; 12] = [4, 10, 47, 65, 70, 71, 72, 73, 76, 103, 0, 0x1001];
-/// Controls and classes that are worth a try.
-const SELECTORS: [u32; 24] = [
-    0x2080_0122,
-    0x2080_0301,
-    0x2080_0a1c,
-    0x2080_2a0b,
-    0x0080_1813,
-    0x0080_1814,
-    0xa06f_0103,
-    0xa06f_0104,
-    0x9096_0101,
-    0x90f1_0106,
-    0x2080_012b,
-    0x2080_0a32,
-    0x0,
-    0x41,
-    0x80,
-    0x2080,
-    0x90f1,
-    0xa06c,
-    0xc56f,
-    0xc7b5,
-    0xc797,
-    0xc7c0,
-    0x5,
-    0x7e,
-];
+/// Function numbers in the place of the right one.
+const FUNCTIONS: [u32; 6] = [0, 71, 72, 73, 0x1001, 0x1003];
+/// Handles that requests give to what they make: few, so that others find them.
+const HANDLES: u32 = 0x1000;
+/// RM's own client, device and subdevice.
+const INTERNAL: (u32, u32, u32) = (0xc200_0005, 0xabcd_0080, 0xabcd_2080);
 /// Pages from the command queue's header to the end of the message queue.
 const QUEUES: u64 = 129 * 0x1000;
 
@@ -76,7 +58,9 @@ fn booted() -> Option<(Driver, File)> {
     let mut driver = Driver::new(gpu, ram.try_clone().ok()?, Blobs::new(), Sabotage::Nothing);
     driver.card.config_write(4, 6);
     driver.boot().ok()?;
+    driver.static_info().ok()?;
     driver.objects().ok()?;
+    driver.open_channel().ok()?;
     Some((driver, ram))
 }
 
@@ -89,18 +73,56 @@ fn queues(ram: &File) -> u64 {
     (0..RAM_SIZE).step_by(0x1000).find(page).expect("the queues")
 }
 
-fn request(driver: &mut Driver, input: &mut Input<'_>) {
-    let kind = input.number(1) as usize;
-    let function = FUNCTIONS[kind % FUNCTIONS.len()];
-    let mut payload = input.bytes(kind & 0xf0).to_vec();
-    if kind & 1 != 0 {
-        let selector = SELECTORS[input.number(1) as usize % SELECTORS.len()].to_le_bytes();
-        let at = if function == 76 { 8 } else { 12 };
-        if let Some(field) = payload.get_mut(at..at + 4) {
-            field.copy_from_slice(&selector);
-        }
+/// An object of this kind: one that the driver made, or of those that requests make.
+fn object(kind: Option<&ObjectKind>, input: &mut Input<'_>) -> u32 {
+    let made = HANDLES + input.number(1) as u32 % 16;
+    match kind {
+        Some(ObjectKind::Client) => CLIENT,
+        Some(ObjectKind::Device) => DEVICE,
+        Some(ObjectKind::Subdevice) => SUBDEVICE,
+        Some(ObjectKind::Channel) if made % 4 != 0 => CHANNEL,
+        Some(ObjectKind::VaSpace) if made % 4 != 0 => VASPACE,
+        _ => made,
     }
-    let _ = driver.call(function, &payload);
+}
+
+fn words(payload: &mut [u8], words: &[u32]) {
+    for (field, word) in payload.chunks_exact_mut(4).zip(words) {
+        field.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+fn request(driver: &mut Driver, shapes: &[Shape], input: &mut Input<'_>) {
+    let shape = shapes[input.number(1) as usize % shapes.len()];
+    let spoil = input.number(1);
+    let kind = shape.on.get(spoil as usize >> 6).or(shape.on.first());
+    let mut target = (CLIENT, object(kind, input));
+    if spoil & 7 == 1 {
+        let own = if kind == Some(&ObjectKind::Device) { INTERNAL.1 } else { INTERNAL.2 };
+        target = (INTERNAL.0, own);
+    }
+    let mut params = shape.params;
+    if spoil & 7 == 2 {
+        params = input.number(2) as usize;
+    }
+    let mut payload = vec![0; shape.head + params];
+    // The head is the input's where nothing below fills it in.
+    let bytes = input.bytes(payload.len().min(512));
+    let at = if shape.params > 0 { shape.head } else { 0 };
+    let room = bytes.len().min(payload.len() - at);
+    payload[at..at + room].copy_from_slice(&bytes[..room]);
+    let size = if spoil & 7 == 3 { input.number(4) as u32 } else { params as u32 };
+    match shape.function {
+        76 => words(&mut payload, &[target.0, target.1, shape.selector, 0, size, 0]),
+        103 => {
+            let new = HANDLES + input.number(1) as u32 % 16;
+            words(&mut payload, &[target.0, target.1, new, shape.selector, 0, size, 0, 0]);
+        }
+        10 if spoil & 7 != 4 => words(&mut payload, &[target.0, 0, target.1, 0]),
+        _ => {}
+    }
+    let wrong = FUNCTIONS[(spoil >> 3) as usize % FUNCTIONS.len()];
+    let _ = driver.call(if spoil & 7 == 5 { wrong } else { shape.function }, &payload);
 }
 
 /// A driver, its memory, and how many inputs it has seen.
@@ -108,6 +130,7 @@ struct Seat {
     driver: Driver,
     ram: File,
     queues: u64,
+    shapes: Vec<Shape>,
     inputs: u32,
 }
 
@@ -115,7 +138,8 @@ impl Seat {
     fn new() -> Self {
         let (driver, ram) = booted().expect("a GSP");
         let queues = queues(&ram);
-        Self { driver, ram, queues, inputs: 0 }
+        let shapes = shapes(driver.card.gpu.hw.chip);
+        Self { driver, ram, queues, shapes, inputs: 0 }
     }
 
     /// Whether this GSP is done with.
@@ -131,7 +155,7 @@ impl Seat {
                 break;
             }
             if input.number(1) < 192 {
-                request(&mut self.driver, &mut input);
+                request(&mut self.driver, &self.shapes, &mut input);
                 continue;
             }
             let offset = input.number(3) % QUEUES;

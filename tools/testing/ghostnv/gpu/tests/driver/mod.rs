@@ -8,12 +8,12 @@
 
 pub mod blobs;
 mod card;
-mod channel;
+pub mod channel;
 mod falcon;
 mod gsp;
 mod job;
 mod paging;
-mod rm;
+pub mod rm;
 mod rom;
 mod rpc;
 

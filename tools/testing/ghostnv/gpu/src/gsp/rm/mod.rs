@@ -29,6 +29,7 @@ mod vram;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::function::{Outcome, Status};
+use crate::chip::Chip;
 use crate::host::Host;
 use crate::machine::Machine;
 use channel::Channel;
@@ -48,6 +49,8 @@ pub const INTERNAL_DEVICE: u32 = 0xabcd_0080;
 pub const INTERNAL_SUBDEVICE: u32 = 0xabcd_2080;
 /// First handle that RM makes up when the client gives none.
 const GENERATED: u32 = 0xcaf0_8000;
+/// Numbers of classes have 16 bits.
+const MAX_CLASS: u32 = 0xffff;
 /// Most objects at a time.
 const MAX_OBJECTS: usize = 65536;
 
@@ -154,6 +157,23 @@ const CONTROLS: &[&[Control]] = &[
     promote::CONTROLS,
     vaspace::CONTROLS,
 ];
+
+/// What one takes: the kinds of objects that it is for, its number, a size of its parameters.
+pub type Taken = (&'static [Kind], u32, usize);
+
+/// Every control, with what it takes.
+pub fn controls() -> impl Iterator<Item = Taken> {
+    let taken = |c: &'static Control| (std::slice::from_ref(&c.on), c.cmd, c.size);
+    CONTROLS.iter().copied().flatten().map(taken)
+}
+
+/// Every class but the client's, below what it may be, once for each size of its parameters.
+pub fn classes(chip: &Chip) -> impl Iterator<Item = Taken> {
+    let found = |number| class::find(chip, number).map(|class| (number, class));
+    (0..=MAX_CLASS).filter_map(found).flat_map(|(number, class)| {
+        class.sizes.iter().map(move |size| (class.parents, number, *size))
+    })
+}
 
 /// RM.
 pub struct Rm {
