@@ -36,6 +36,7 @@ pub struct Client<'a, 'b> {
 impl Client<'_, '_> {
     /// Reads.
     pub fn read(&mut self, space: Space, at: u64, buf: &mut [u8]) -> Result<(), MmuFault> {
+        self.cx.mmu.accesses += 1;
         match space {
             Space::Virtual => self.cx.mmu.read(self.cx.env, self.root, at, buf),
             Space::Physical(aperture) => {
@@ -50,6 +51,7 @@ impl Client<'_, '_> {
 
     /// Writes.
     pub fn write(&mut self, space: Space, at: u64, buf: &[u8]) -> Result<(), MmuFault> {
+        self.cx.mmu.accesses += 1;
         match space {
             Space::Virtual => self.cx.mmu.write(self.cx.env, self.root, at, buf),
             Space::Physical(aperture) => {

@@ -23,6 +23,9 @@ const ENTRY_COST: u64 = 8;
 /// Cost of a method, in words.
 const METHOD_COST: u64 = 4;
 
+/// Cost of an engine's access to memory, in words: finding out where it leads.
+const ACCESS_COST: u64 = 1;
+
 /// Bytes moved that cost as much as a word.
 const BYTES_PER_WORD: u64 = 64;
 
@@ -152,7 +155,9 @@ impl Channel {
             }
             budget.spend(METHOD_COST);
             let done = if for_engine {
+                let before = c.cx.mmu.accesses;
                 self.send(c, chip, &method)?;
+                budget.spend(c.cx.mmu.accesses.wrapping_sub(before) * ACCESS_COST);
                 Done::Next
             } else {
                 self.host.execute(c, chip.arch, &method)?
@@ -176,9 +181,11 @@ impl Channel {
     }
 
     fn run_engine(&mut self, c: &mut Client<'_, '_>, budget: &mut Budget) -> Result<(), Stop> {
+        let before = c.cx.mmu.accesses;
         let result = self.engines.run(c);
         let bytes = result.map_err(|e| Stop::engine(e, self.copy.map(|e| e.kind)))?;
-        budget.spend(1 + bytes / BYTES_PER_WORD);
+        let accesses = c.cx.mmu.accesses.wrapping_sub(before);
+        budget.spend(1 + bytes / BYTES_PER_WORD + accesses * ACCESS_COST);
         Ok(())
     }
 

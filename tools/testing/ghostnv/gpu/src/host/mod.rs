@@ -27,6 +27,7 @@ mod tests;
 mod userd;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use thiserror::Error;
 
@@ -133,13 +134,16 @@ pub struct Host {
     pub chip: &'static Chip,
     channels: BTreeMap<u32, Channel>,
     runlists: BTreeMap<u32, Runlist>,
+    /// The runlist that had the last turn.
+    last: u32,
     errors: Vec<ChannelError>,
 }
 
 impl Host {
     /// No channels.
     pub fn new(chip: &'static Chip) -> Self {
-        Self { chip, channels: BTreeMap::new(), runlists: BTreeMap::new(), errors: Vec::new() }
+        let (channels, runlists) = (BTreeMap::new(), BTreeMap::new());
+        Self { chip, channels, runlists, last: u32::MAX, errors: Vec::new() }
     }
 
     /// Creates a channel; it runs once scheduled.
@@ -244,22 +248,21 @@ impl Host {
         self.runlists.entry(runlist).or_default().add(chid);
     }
 
-    /// Runs for at most about `budget` nanoseconds of host time.
+    /// Runs for at most about `budget` nanoseconds of host time, and a turn: the next call goes on
+    /// with the next runlist.
     pub fn step(&mut self, ctx: &mut Ctx<'_>, budget: u64) -> Step {
         let end = ctx.env.clock.ns().saturating_add(budget);
         loop {
             // A round asks every runnable channel of every runlist once.
             let mut worked = false;
             let mut blocked = false;
-            let ids: Vec<u32> = self.runlists.keys().copied().collect();
             let rounds = self.runlists.values().map(Runlist::len).max().unwrap_or(0);
-            for _ in 0..rounds {
-                for id in &ids {
-                    match self.turn(ctx, *id) {
-                        Turn::Nobody => {}
-                        Turn::Blocked => blocked = true,
-                        Turn::Worked => worked = true,
-                    }
+            for _ in 0..rounds * self.runlists.len() {
+                let Some(id) = self.next_runlist() else { break };
+                match self.turn(ctx, id) {
+                    Turn::Nobody => continue,
+                    Turn::Blocked => blocked = true,
+                    Turn::Worked => worked = true,
                 }
                 if ctx.env.clock.ns() >= end {
                     let left = self.runlists.values().any(|r| !r.is_empty());
@@ -270,6 +273,14 @@ impl Host {
                 return if blocked { Step::Blocked } else { Step::Idle };
             }
         }
+    }
+
+    /// Runlists take turns, too, from one call of [`Self::step`] to the next.
+    fn next_runlist(&mut self) -> Option<u32> {
+        let after = (Bound::Excluded(self.last), Bound::Unbounded);
+        let next = self.runlists.range(after).next().or_else(|| self.runlists.iter().next());
+        self.last = *next?.0;
+        Some(self.last)
     }
 
     /// Gives the next channel of a runlist its turn.

@@ -101,6 +101,8 @@ pub struct Mmu {
     regs: regs::Regs,
     /// The client of the next accesses may use privileged pages. Whoever sets it clears it.
     pub privileged: bool,
+    /// Accesses of engines so far: what their work is charged by.
+    pub accesses: u64,
 }
 
 impl Mmu {

@@ -11,6 +11,9 @@ use crate::mmu::MmuFault;
 /// Most bytes of either side in a piece.
 const PIECE: usize = 64 << 10;
 
+/// Most rows in a piece: each is an access of its own to either side, however short it is.
+const MOST_ROWS: u32 = 1024;
+
 /// Most bytes of a row when a side is block-linear: eight rows make a piece.
 const BAND: usize = PIECE / GOB_HEIGHT as usize;
 
@@ -106,7 +109,7 @@ impl Transfer {
             let most = (PIECE / widest) as u32;
             let columns = most.min(self.length - self.x);
             let rows = if self.length <= most { most / self.length } else { 1 };
-            return (columns, rows.clamp(1, left));
+            return (columns, rows.clamp(1, left.min(MOST_ROWS)));
         }
         let rows = GOB_HEIGHT - self.tiled_origin().1 % GOB_HEIGHT;
         let mut columns = ((BAND / widest) as u32).min(self.length - self.x);

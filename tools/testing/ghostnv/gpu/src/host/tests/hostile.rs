@@ -60,6 +60,51 @@ fn bounded(rig: &mut Rig) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Most accesses of engines in a turn: a slice of the cheapest, and the longest piece.
+const MOST_ACCESSES: u64 = SLICE_WORDS + 4096;
+
+#[test]
+fn rows_cost_as_much_as_they_take() {
+    for (name, launch, block) in [
+        ("pitch", 0x386, None),
+        ("to block-linear", 0x286, Some(0x70c)),
+        ("from block-linear", 0x306, Some(0x728)),
+    ] {
+        let mut rig = Rig::new();
+        let ch = rig.channel(1, CE2);
+        // A column of one byte: memory that is not there costs the same.
+        let hi = (SPARSE >> 32) as u32;
+        rig.push(ch, &inc(4, 0x400, &[hi, 0, hi, 0x1000_0000, 64, 64, 1, 0x1_0000]));
+        if let Some(method) = block {
+            rig.push(ch, &inc(4, method, &[0x1000, 64, 0x1_0000, 1, 0]));
+        }
+        rig.push(ch, &inc(4, 0x300, &[launch]));
+        let mut turns = 0;
+        while rig.call(0) == Step::Busy {
+            turns += 1;
+            let accesses = std::mem::take(&mut rig.mmu.accesses);
+            assert!(accesses <= MOST_ACCESSES, "{name}: {accesses} accesses in turn {turns}");
+        }
+        assert_eq!(rig.env.judge.count(), 0, "{name}: {:?}", rig.env.judge.violations);
+        assert!(turns > 10, "{name}: {turns} turns");
+    }
+}
+
+#[test]
+fn the_clock_is_looked_at_after_each_turn() {
+    let mut rig = Rig::new();
+    let channels = [rig.channel(1, CE2), rig.channel(2, CE3), rig.channel(3, GR)];
+    for ch in channels {
+        rig.push(ch, &release(DATA + 16 * u64::from(ch), 1));
+    }
+    let mut done = Vec::new();
+    for _ in channels {
+        rig.call(0);
+        done.push(channels.map(|ch| rig.read(DATA + 16 * u64::from(ch))).iter().sum::<u64>());
+    }
+    assert_eq!(done, [1, 2, 3]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

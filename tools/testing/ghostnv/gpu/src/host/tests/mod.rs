@@ -119,8 +119,14 @@ impl Rig {
         }
     }
 
-    /// One call of the bus loop; with 0 ns every runlist gets one turn.
+    /// One call of the bus loop; with 0 ns as many as there are runlists, a turn each.
     fn step(&mut self, ns: u64) -> Step {
+        let calls = if ns == 0 { self.host.runlists.len() } else { 1 };
+        (0..calls).map(|_| self.call(ns)).last().unwrap_or(Step::Idle)
+    }
+
+    /// One call of the bus loop.
+    fn call(&mut self, ns: u64) -> Step {
         let mut ctx = Ctx {
             env: &mut self.env,
             mmu: &mut self.mmu,
