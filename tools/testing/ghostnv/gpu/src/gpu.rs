@@ -34,6 +34,8 @@ pub struct Gpu {
     back_at: Option<u64>,
     /// Text that the test port has for its next command.
     text: Vec<u8>,
+    /// Scripts that it refused.
+    refused: u64,
 }
 
 impl Gpu {
@@ -54,6 +56,7 @@ impl Gpu {
             unplugged: false,
             back_at: None,
             text: Vec::new(),
+            refused: 0,
         }
     }
 

@@ -25,6 +25,11 @@ pub const BOOTS: u32 = 7;
 /// What a command came to that is not known, or whose text makes no sense.
 pub const REFUSED: u32 = u32::MAX;
 
+/// Scripts whose refusal is said in the log: their text is the guest's, and so is their number.
+const MOST_SAID: u64 = 8;
+/// Characters of one.
+const MOST_CHARS: usize = 400;
+
 /// Longest text.
 const MAX_TEXT: usize = 64 << 10;
 
@@ -44,7 +49,10 @@ impl Gpu {
                 let text = String::from_utf8_lossy(&std::mem::take(&mut self.text)).into_owned();
                 env.faults.replace(&text).map_or_else(
                     |error| {
-                        eprintln!("test port: {error:#}");
+                        self.refused += 1;
+                        if self.refused <= MOST_SAID {
+                            eprintln!("test port: {}", complaint(&error));
+                        }
                         u64::from(REFUSED)
                     },
                     |count| count as u64,
@@ -60,6 +68,11 @@ impl Gpu {
         };
         self.config.answer(u32::try_from(answer).unwrap_or(REFUSED));
     }
+}
+
+/// What is wrong with a script, on one line.
+fn complaint(error: &anyhow::Error) -> String {
+    format!("{error:#}").escape_debug().take(MOST_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -94,8 +107,19 @@ mod tests {
         gpu.bar0_read(0, &mut word);
         assert_eq!((word, ask(&mut gpu, FIRED)), ([0xff; 4], 1));
         assert_eq!(load(&mut gpu, "[[fault]]\nkind='wrong'"), REFUSED);
+        for round in 2..20 {
+            assert_eq!((load(&mut gpu, "nonsense"), gpu.refused), (REFUSED, round));
+        }
         assert_eq!((load(&mut gpu, ""), ask(&mut gpu, 99)), (0, REFUSED));
         assert_eq!((ask(&mut gpu, REQUESTS), ask(&mut gpu, OBJECTS)), (0, 0));
+    }
+
+    #[test]
+    fn what_a_guest_writes_is_a_short_line_of_the_log() {
+        let mut plan = crate::env::fault::FaultPlan::default();
+        let script = format!("violation\n\x1b[2J{}", "x".repeat(5000));
+        let line = complaint(&plan.replace(&script).unwrap_err());
+        assert!(line.len() <= 4 * MOST_CHARS && !line.contains(['\n', '\x1b']), "{line}");
     }
 
     #[test]
