@@ -163,8 +163,8 @@ if ((${#readers[@]})); then
 fi
 
 if [[ -n $model ]]; then
-	# It ends when QEMU's connection does; nobody waits for one that does not.
-	for i in {1..100}; do
+	# It ends when QEMU's connection does; nobody waits long for one that does not.
+	for i in {1..400}; do
 		kill -0 "$model" 2>/dev/null || break
 		[[ $i != 60 ]] || kill "$model"
 		sleep 0.05

@@ -15,6 +15,9 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Deserialize;
 
+/// The event that tells a client what it asked to be told.
+pub const POST_EVENT: u32 = 0x1003;
+
 /// What to do to an RPC's reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -187,6 +190,28 @@ pub enum Fault {
         #[serde(default = "forever")]
         count: u64,
     },
+    /// The firmware sends an event that nothing called for.
+    Event {
+        /// The event's number.
+        #[serde(default = "post_event")]
+        event: u32,
+        /// For POST_EVENT, the notify index: whoever asked for it gets it. Nobody did? Then it comes
+        /// for a client and an event that do not exist.
+        #[serde(default)]
+        index: u32,
+        /// For others, how the payload begins.
+        #[serde(default)]
+        words: Vec<u32>,
+        /// Bytes of the payload at least.
+        #[serde(default)]
+        size: u16,
+        /// Not before the firmware has had this many requests.
+        #[serde(default)]
+        after: u64,
+        /// Sent this often.
+        #[serde(default = "one")]
+        count: u64,
+    },
     /// The card is pulled out.
     Unplug {
         /// Not before this many milliseconds after power-on.
@@ -196,6 +221,10 @@ pub enum Fault {
         #[serde(default)]
         back: u64,
     },
+}
+
+fn post_event() -> u32 {
+    POST_EVENT
 }
 
 fn word() -> u8 {
@@ -252,6 +281,17 @@ pub struct RpcFault {
     pub width: u8,
     /// What becomes of it.
     pub value: Absurd,
+}
+
+/// An event that nothing called for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unasked {
+    /// Its number.
+    pub event: u32,
+    /// Notify index of a POST_EVENT.
+    pub index: u32,
+    /// Payload of another.
+    pub payload: Vec<u8>,
 }
 
 /// The faults of a run.
@@ -369,6 +409,29 @@ impl FaultPlan {
         None
     }
 
+    /// The firmware has had a request: events wait for a number of them.
+    pub fn requested(&mut self) {
+        for planned in self.faults.iter_mut().filter(|f| f.marker.is_none()) {
+            planned.seen += u64::from(matches!(planned.fault, Fault::Event { .. }));
+        }
+    }
+
+    /// An event that is to be sent now.
+    pub fn unasked(&mut self) -> Option<Unasked> {
+        self.faults.iter_mut().filter(|f| f.marker.is_none()).find_map(|planned| {
+            let Fault::Event { event, index, words, size, after, count } = &planned.fault else {
+                return None;
+            };
+            if planned.seen < *after || planned.fired >= *count {
+                return None;
+            }
+            planned.fired += 1;
+            let mut payload: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+            payload.resize(payload.len().max(usize::from(*size)), 0);
+            Some(Unasked { event: *event, index: *index, payload })
+        })
+    }
+
     /// Whether boot stops at this stage.
     pub fn boot(&mut self, at: Stage) -> bool {
         self.hit(|f| match *f {
@@ -484,6 +547,27 @@ mod tests {
         .unwrap();
         let got = plan.rpc(103, 0).unwrap();
         assert_eq!((got.action, got.ms, got.status), (RpcAction::Status, 7, 0x51));
+    }
+
+    #[test]
+    fn an_event_waits_for_its_requests_and_marker() {
+        let mut plan = FaultPlan::parse(
+            "[[fault]]\nkind='event'\nafter=2\ncount=2\nindex=7\n[[fault]]\nkind='event'\n\
+             event=0x1006\nwords=[31]\nsize=8\nmarker=3",
+        )
+        .unwrap();
+        let mut got = Vec::new();
+        for step in 0..5 {
+            if step == 4 {
+                plan.marker(3);
+            }
+            got.push(std::iter::from_fn(|| plan.unasked()).map(|e| e.event).collect::<Vec<_>>());
+            plan.requested();
+        }
+        assert_eq!(got, [vec![], vec![], vec![0x1003, 0x1003], vec![], vec![0x1006]]);
+        assert_eq!(plan.fired(), [2, 1]);
+        let mut plan = FaultPlan::parse("[[fault]]\nkind='event'\nwords=[1]\nsize=6").unwrap();
+        assert_eq!(plan.unasked().map(|e| e.payload), Some(vec![1, 0, 0, 0, 0, 0]));
     }
 
     #[test]

@@ -127,7 +127,8 @@ impl Header {
 pub fn payload<'a>(header: &Header, element: &'a [u8]) -> Result<&'a [u8], Defect> {
     let end = ELEMENT_HEADER.saturating_add(header.length as usize);
     let used = element.get(..end).ok_or(Defect::Length(header.length))?;
-    match checksum(used) {
+    // RM adds up whole words, with what the driver left behind the payload in the last one.
+    match checksum(element.get(..end.next_multiple_of(8)).unwrap_or(used)) {
         0 => used.get(PAYLOAD..).ok_or(Defect::Length(header.length)),
         sum => Err(Defect::Checksum(sum)),
     }
@@ -226,6 +227,16 @@ mod tests {
             let got = h.check().and_then(|_| payload(&h, &e)).map_err(Defect::rule);
             assert_eq!(got, Err(rule), "field at {off}");
         }
+    }
+
+    #[test]
+    fn what_follows_the_payload_in_its_last_word_counts() {
+        let mut e = element(&[1, 2, 3]);
+        let h = Header::read(&e);
+        e[PAYLOAD + 8] = 1;
+        assert!(payload(&h, &e).is_ok());
+        e[PAYLOAD + 4] = 1;
+        assert_eq!(payload(&h, &e).map_err(Defect::rule), Err("rpc-checksum"));
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 
 use super::bytes::{put, put_str, put_u32};
 use super::{Core, function};
+use crate::env::fault::Unasked;
 use crate::host::ChannelError;
 use crate::machine::Machine;
 
@@ -22,6 +23,10 @@ const EVENT: usize = 32;
 const EVENT_DATA: usize = 29;
 /// `RC_NOTIFIER_SCOPE_CHANNEL`.
 const SCOPE_CHANNEL: u32 = 0;
+/// Handles that no driver makes up.
+const NOBODY: (u32, u32) = (0xdead_0000, 0xdead_0001);
+/// Events of a fault script that one step sends.
+const MOST_UNASKED: usize = 16;
 /// Most data in an event.
 const MAX_EVENT_DATA: usize = 1024;
 
@@ -38,19 +43,38 @@ impl Core {
         }
     }
 
-    /// Fires an event at every client that asked for it.
-    pub fn post_event(&mut self, hw: &mut Machine, notify_index: u32, data: &[u8]) {
-        let data = data.get(..MAX_EVENT_DATA).unwrap_or(data);
-        for (client, event) in self.rm.take_listeners(notify_index) {
-            let mut b = vec![0; EVENT + data.len()];
-            put_u32(&mut b, 0, client);
-            put_u32(&mut b, 4, event);
-            put_u32(&mut b, 8, notify_index);
-            put_u32(&mut b, 24, data.len() as u32);
-            put(&mut b, EVENT_DATA, data);
-            self.event(hw, function::POST_EVENT, b);
+    /// Fires an event at every client that asked for it; says whether anybody did.
+    pub fn post_event(&mut self, hw: &mut Machine, notify_index: u32, data: &[u8]) -> bool {
+        let listeners = self.rm.take_listeners(notify_index);
+        for listener in &listeners {
+            self.event(hw, function::POST_EVENT, posted(*listener, notify_index, data));
+        }
+        !listeners.is_empty()
+    }
+
+    /// Sends what a fault script wants sent; most of one step.
+    pub fn unasked_events(&mut self, hw: &mut Machine) {
+        for _ in 0..MOST_UNASKED {
+            let Some(Unasked { event, index, payload }) = hw.env.faults.unasked() else { return };
+            if event != function::POST_EVENT {
+                self.event(hw, event, payload);
+            } else if !self.post_event(hw, index, &payload) {
+                self.event(hw, event, posted(NOBODY, index, &payload));
+            }
         }
     }
+}
+
+/// POST_EVENT for (client, event).
+fn posted((client, event): (u32, u32), notify_index: u32, data: &[u8]) -> Vec<u8> {
+    let data = data.get(..MAX_EVENT_DATA).unwrap_or(data);
+    let mut b = vec![0; EVENT + data.len()];
+    put_u32(&mut b, 0, client);
+    put_u32(&mut b, 4, event);
+    put_u32(&mut b, 8, notify_index);
+    put_u32(&mut b, 24, data.len() as u32);
+    put(&mut b, EVENT_DATA, data);
+    b
 }
 
 fn error_log(error: &ChannelError) -> Vec<u8> {

@@ -28,7 +28,7 @@ pub const GSP_INIT_DONE: u32 = 0x1001;
 /// Event: the driver shall run a register script.
 pub const GSP_RUN_CPU_SEQUENCER: u32 = 0x1002;
 /// Event: a client's event fired.
-pub const POST_EVENT: u32 = 0x1003;
+pub const POST_EVENT: u32 = crate::env::fault::POST_EVENT;
 /// Event: a channel died.
 pub const RC_TRIGGERED: u32 = 0x1004;
 /// Event: an MMU fault was queued.

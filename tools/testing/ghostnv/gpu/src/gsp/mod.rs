@@ -16,6 +16,7 @@ mod function;
 mod queue;
 mod rm;
 mod rpc;
+mod shapes;
 mod static_info;
 mod system_info;
 #[cfg(test)]
@@ -28,6 +29,9 @@ use crate::machine::Machine;
 use function::Status;
 use queue::{Message, Queues, Spoil};
 use rm::Rm;
+
+pub use rm::Kind as ObjectKind;
+pub use shapes::{Shape, shapes};
 
 /// GSP mailbox 0 once the core has halted after UNLOADING_GUEST_DRIVER.
 const HALTED: u32 = 0x8000_0000;
@@ -138,6 +142,9 @@ impl Gsp {
         core.serve(hw);
         core.send_due(hw);
         core.report_channel_errors(hw);
+        if core.phase == Phase::Running && !hw.env.faults.is_empty() {
+            core.unasked_events(hw);
+        }
         core.flush(hw);
         self.retry = core.queues.has_backlog().then(|| hw.env.clock.ns() + RETRY);
         if let Phase::Halted { suspended } = core.phase {

@@ -15,17 +15,21 @@ use crate::env::trace::Kind;
 use crate::machine::Machine;
 
 /// Fixed part of `rpc_gsp_rm_control_v03_00`.
-const CONTROL: usize = 24;
+pub const CONTROL: usize = 24;
 /// Fixed part of `rpc_gsp_rm_alloc_v03_00`.
-const ALLOC: usize = 32;
+pub const ALLOC: usize = 32;
 /// `rpc_alloc_memory_v13_01` before the list of pages.
-const MEMORY: usize = 56;
+pub const MEMORY: usize = 56;
 /// `rpc_free_v03_00`.
-const FREE: usize = 16;
+pub const FREE: usize = 16;
 /// `UpdateBarPde_v15_00`.
-const BAR_PDE: usize = 24;
+pub const BAR_PDE: usize = 24;
 /// `rpc_unloading_guest_driver_v1F_07`.
-const UNLOADING: usize = 8;
+pub const UNLOADING: usize = 8;
+
+/// Most replies that wait for their time, and most bytes of them.
+pub const MAX_DELAYED: usize = 64;
+const MAX_DELAYED_BYTES: usize = 32 << 20;
 
 /// Longest payload that a fault makes of a reply.
 const MAX_RESIZED: usize = 200_000;
@@ -121,6 +125,7 @@ impl Core {
         let Request { function, sequence, mut payload } = request;
         let fault = hw.env.faults.rpc(function, selector(function, &payload));
         hw.env.firmware.requests += 1;
+        hw.env.faults.requested();
         let phase = self.phase;
         let result = match fault.map(|f| f.action) {
             Some(RpcAction::Status) => {
@@ -136,6 +141,8 @@ impl Core {
         let mut message = Message { function, sequence, result: result.0, payload };
         let spoil = match fault.map(|f| f.action) {
             Some(RpcAction::Swallow) => return,
+            // Firmware that is asked more than this while it dawdles answers at once.
+            Some(RpcAction::Delay) if self.delays_no_more() => None,
             Some(RpcAction::Delay) => {
                 // A core that answers late also halts late.
                 let then = (self.phase != phase).then_some(self.phase);
@@ -171,6 +178,12 @@ impl Core {
             Some(RpcAction::Status) | None => None,
         };
         self.send(hw, &message, spoil);
+    }
+
+    /// Whether there is no room for another reply that waits.
+    fn delays_no_more(&self) -> bool {
+        let bytes: usize = self.delayed.iter().map(|d| d.message.payload.len()).sum();
+        self.delayed.len() >= MAX_DELAYED || bytes >= MAX_DELAYED_BYTES
     }
 
     fn reply_status(

@@ -57,6 +57,38 @@ fn the_fault_plan_spoils_replies() {
 }
 
 #[test]
+fn only_so_many_replies_wait() {
+    let mut d = Driver::booted();
+    faults(&mut d, "[[fault]]\nkind='rpc'\naction='delay'\nms=60000\ncount=1000000");
+    for _ in 0..super::rpc::MAX_DELAYED {
+        d.push(10, &[0; 16]);
+        d.gsp.doorbell(&mut d.hw);
+        assert_eq!(d.pop(), None);
+    }
+    assert_eq!(d.call(10, &[0; 16]).function, 10);
+}
+
+#[test]
+fn a_fault_script_sends_events() {
+    let mut d = Driver::booted();
+    faults(
+        &mut d,
+        "[[fault]]\nkind='event'\nindex=0x77\nafter=1\n[[fault]]\nkind='event'\nevent=0x1006\n\
+         words=[31, 1]\nsize=272\nafter=1\n",
+    );
+    d.gsp.step(&mut d.hw);
+    assert_eq!(d.pop(), None);
+    assert_eq!(d.call(65, &[0; 1656]).result, 0);
+    let posted = d.pop().expect("POST_EVENT");
+    assert_eq!((posted.function, posted.payload.len()), (0x1003, 32));
+    assert_eq!(super::testing::word_at(&posted.payload, 8), 0x77);
+    let logged = d.pop().expect("OS_ERROR_LOG");
+    assert_eq!((logged.function, logged.payload.len(), logged.payload[0]), (0x1006, 272, 31));
+    assert_eq!(d.pop(), None);
+    d.clean();
+}
+
+#[test]
 fn boot_can_stop_at_the_queue_and_before_init_done() {
     for stage in ["queue", "init-done"] {
         let mut d = Driver::new();
