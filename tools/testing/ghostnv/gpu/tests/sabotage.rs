@@ -192,6 +192,8 @@ fn every_sabotage_is_caught() {
             missed.push(name);
         }
     }
-    println!("{table}{} sabotages, {} caught", CASES.len(), CASES.len() - missed.len());
+    let _ = writeln!(table, "{} sabotages, {} caught", CASES.len(), CASES.len() - missed.len());
+    // Where scripts/test finds it: what a test that passes prints is not shown.
+    std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/sabotage.txt"), &table).unwrap();
     assert!(missed.is_empty(), "not caught: {missed:?}\n{table}");
 }
