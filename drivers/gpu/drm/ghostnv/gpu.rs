@@ -124,6 +124,8 @@ pub(crate) struct Core<'bound> {
     pub(crate) engines: rm::engines::Engines,
     /// Memory for channels.
     pub(crate) pool: Pin<KBox<host::Pool>>,
+    /// Kept for the firmware, on chips where it needs that.
+    _scrubber: Option<host::context::Scrubber<'bound>>,
     /// Contexts of the graphics engine, if there is one.
     pub(crate) contexts: Option<host::context::Contexts>,
     /// Video memory and page tables.
@@ -156,11 +158,25 @@ impl<'bound> Core<'bound> {
             )?),
             None => None,
         };
+        let scrubber = match (engines.graphics(), &contexts) {
+            (Some(engine), Some(contexts)) if link.hw().chip.needs_scrubber() => {
+                Some(host::context::Scrubber::new(
+                    link.hw(),
+                    &rm,
+                    &mem,
+                    engine,
+                    engines.method_buffer_size,
+                    contexts,
+                )?)
+            }
+            _ => None,
+        };
         Ok(Arc::new(
             Self {
                 rm,
                 engines,
                 pool,
+                _scrubber: scrubber,
                 contexts,
                 mem,
                 workers: Arc::new(OwnedQueue::new(c"ghostnv")?, GFP_KERNEL)?,

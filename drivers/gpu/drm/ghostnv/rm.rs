@@ -168,6 +168,13 @@ impl<'bound> Root<'bound> {
         Object::new(root.clone(), DEVICE, class)
     }
 
+    /// Gives a handle back, if it was the driver's choice.
+    fn give_back(&self, handle: u32) {
+        if (FIRST_HANDLE..=LAST_HANDLE).contains(&handle) {
+            self.handles.lock().give_back(handle);
+        }
+    }
+
     fn call<C: Control>(&self, client: u32, object: u32, control: &C) -> Result<C::Reply> {
         self.link.call(&ControlCall {
             client,
@@ -214,7 +221,10 @@ pub(crate) struct Object<'bound> {
 impl<'bound> Object<'bound> {
     /// Makes an object below the object that has the handle `parent`.
     fn new<C: Class>(root: Arc<Root<'bound>>, parent: u32, class: &C) -> Result<Self> {
-        let handle = root.handles.lock().take()?;
+        let handle = match class.handle() {
+            Some(handle) => handle,
+            None => root.handles.lock().take()?,
+        };
         let alloc = Alloc {
             client: CLIENT,
             parent,
@@ -226,7 +236,7 @@ impl<'bound> Object<'bound> {
             Err(e) => {
                 // A call without an answer may have made the object nonetheless.
                 if !root.link.lost().is_set() {
-                    root.handles.lock().give_back(handle);
+                    root.give_back(handle);
                 }
                 Err(e)
             }
@@ -268,7 +278,7 @@ impl<'bound> Object<'bound> {
             client: CLIENT,
             object: handle,
         })?;
-        self.root.handles.lock().give_back(handle);
+        self.root.give_back(handle);
         Ok(())
     }
 }

@@ -125,6 +125,14 @@ impl Chip {
             classes,
         }
     }
+
+    /// Whether GSP-RM needs a channel to scrub with: on TU10x.
+    ///
+    /// Facts: open-gpu-kernel-modules 570.144, `kgraphics_tu102.c`
+    /// (`kgraphicsIsBug4208224WARNeeded_TU102`) and which chips have that method.
+    pub(crate) const fn needs_scrubber(&self) -> bool {
+        matches!(self.id, 0x162 | 0x164 | 0x166)
+    }
 }
 
 static TURING: Hal = Hal {
@@ -305,6 +313,15 @@ mod tests {
         assert!(matches!(identify(0x180), Identity::NotYet));
         assert!(matches!(identify(0x1b2), Identity::NotYet));
         assert!(matches!(identify(0x162), Identity::Supported(_)));
+    }
+
+    #[test]
+    fn tu10x_alone_needs_a_scrubber() {
+        for chip in CHIPS {
+            // Also the chips whose firmware has that name for its signature.
+            let tu10x = chip.signature == ".fwsignature_tu10x";
+            assert_eq!(chip.needs_scrubber(), tu10x);
+        }
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub(crate) trait Class {
 
     /// The class's number, which may depend on the chip.
     fn class(&self) -> u32;
+    /// The handle by which GSP-RM looks for the object, if the driver may not choose.
+    fn handle(&self) -> Option<u32> {
+        None
+    }
     /// Fills in the parameters, which are zeroes.
     fn fill(&self, params: &mut Self::Params);
 }

@@ -98,6 +98,7 @@ impl<'bound> Hardware<'bound> {
             userd: memory.userd(),
             method_buffer: memory.method_buffer()?,
             privileged: false,
+            handle: None,
         };
         drop(on_runlist);
         let channel = Channel::new(space.vaspace(), &spec)?;
@@ -168,7 +169,7 @@ impl<'bound> Hardware<'bound> {
                 .ok_or(EINVAL)?;
             self.channel.copy_object(class, engine)
         } else if graphics.contains(&class) && self.engine.kind == EngineKind::Graphics {
-            self.channel.graphics_object(class)
+            self.channel.graphics_object(class, None)
         } else {
             Err(EINVAL)
         }

@@ -96,6 +96,8 @@ pub(crate) struct Spec {
     pub(crate) method_buffer: (Place, u64),
     /// The channel is the kernel's own and may use what is mapped for it alone.
     pub(crate) privileged: bool,
+    /// The handle by which GSP-RM looks for it, if it does.
+    pub(crate) handle: Option<u32>,
 }
 
 struct NewChannel<'a> {
@@ -110,6 +112,10 @@ impl Class for NewChannel<'_> {
 
     fn class(&self) -> u32 {
         self.spec.class
+    }
+
+    fn handle(&self) -> Option<u32> {
+        self.spec.handle
     }
 
     fn fill(&self, params: &mut ChannelParams) {
@@ -238,9 +244,15 @@ impl<'bound> Channel<'bound> {
 
     /// Makes an object of a class without parameters on the channel: all of the graphics engine's.
     ///
-    /// The object is to be dropped before the channel.
-    pub(crate) fn graphics_object(&self, class: u32) -> Result<Object<'bound>> {
-        self.object()?.alloc_below(&GraphicsObject(class))
+    /// The object is to be dropped before the channel. `handle` is for the one that GSP-RM looks
+    /// for by it.
+    pub(crate) fn graphics_object(
+        &self,
+        class: u32,
+        handle: Option<u32>,
+    ) -> Result<Object<'bound>> {
+        self.object()?
+            .alloc_below(&GraphicsObject { class, handle })
     }
 
     /// Makes an object of a copy engine on the channel, which is to be dropped before the channel.
@@ -279,14 +291,21 @@ impl Drop for Channel<'_> {
     }
 }
 
-struct GraphicsObject(u32);
+struct GraphicsObject {
+    class: u32,
+    handle: Option<u32>,
+}
 
 impl Class for GraphicsObject {
     const NAME: &'static str = "an object of the graphics engine";
     type Params = [u8; 0];
 
     fn class(&self) -> u32 {
-        self.0
+        self.class
+    }
+
+    fn handle(&self) -> Option<u32> {
+        self.handle
     }
 
     fn fill(&self, _: &mut [u8; 0]) {}
@@ -333,6 +352,7 @@ mod tests {
             userd: Place::Sysmem(0x2000_0200),
             method_buffer: (Place::Sysmem(0x3000), 0x2000),
             privileged: false,
+            handle: None,
         };
         let new = NewChannel {
             spec: &spec,

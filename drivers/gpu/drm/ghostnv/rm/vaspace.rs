@@ -44,6 +44,7 @@ use super::{
 
 struct NewVaSpace {
     external: bool,
+    handle: Option<u32>,
 }
 
 impl Class for NewVaSpace {
@@ -52,6 +53,10 @@ impl Class for NewVaSpace {
 
     fn class(&self) -> u32 {
         class::VASPACE
+    }
+
+    fn handle(&self) -> Option<u32> {
+        self.handle
     }
 
     fn fill(&self, params: &mut VaSpaceParams) {
@@ -134,7 +139,13 @@ impl<'bound> VaSpace<'bound> {
     /// An address space whose top page directory, with `entries` entries, is at `directory` in
     /// video memory.
     pub(crate) fn external(root: &Arc<Root<'bound>>, directory: u64, entries: u32) -> Result<Self> {
-        let object = Root::alloc(root, &NewVaSpace { external: true })?;
+        let object = Root::alloc(
+            root,
+            &NewVaSpace {
+                external: true,
+                handle: None,
+            },
+        )?;
         root.control_device(&SetPageDirectory {
             address: directory,
             entries,
@@ -151,9 +162,19 @@ impl<'bound> VaSpace<'bound> {
     /// An address space in which [`Self::SERVER_RESERVED`] is the firmware's.
     ///
     /// `levels` are the directories above it, from the top one to the one whose entries cover 512
-    /// MiB each.
-    pub(crate) fn shared(root: &Arc<Root<'bound>>, levels: &[DirectoryLevel]) -> Result<Self> {
-        let object = Root::alloc(root, &NewVaSpace { external: false })?;
+    /// MiB each. `handle` is for the one that GSP-RM looks for by it.
+    pub(crate) fn shared(
+        root: &Arc<Root<'bound>>,
+        levels: &[DirectoryLevel],
+        handle: Option<u32>,
+    ) -> Result<Self> {
+        let object = Root::alloc(
+            root,
+            &NewVaSpace {
+                external: false,
+                handle,
+            },
+        )?;
         let mut copy = CopyReservedPdes {
             page_size: SERVER_RESERVED_SIZE,
             first: SERVER_RESERVED_START,

@@ -104,11 +104,12 @@ impl<'a> Space<'a> {
     }
 
     /// The same, but [`VaSpace::SERVER_RESERVED`] in it is the firmware's to map; `kernel` must not
-    /// overlap that.
+    /// overlap that, and `handle` is as of [`VaSpace::shared`].
     pub(crate) fn shared(
         mem: &Arc<Memory<'a>>,
         rm: &Arc<Root<'a>>,
         kernel: Range<u64>,
+        handle: Option<u32>,
     ) -> Result<Arc<Self>> {
         let reserved = VaSpace::SERVER_RESERVED;
         if kernel.start < reserved.end && reserved.start < kernel.end {
@@ -131,7 +132,7 @@ impl<'a> Space<'a> {
         }
         stock.release(&*mem.tables);
         mem.commit(root, Users::All, changes)?;
-        let vaspace = VaSpace::shared(rm, &levels)?;
+        let vaspace = VaSpace::shared(rm, &levels, handle)?;
         Self::with(mem, vaspace, kernel, tree, root)
     }
 

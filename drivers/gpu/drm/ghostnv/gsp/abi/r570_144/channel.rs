@@ -310,7 +310,15 @@ assert_layout!(
     subregion_count "subregionCount" @ 28,
 );
 
-/// Turing: has the firmware use, or give up, the channel that the driver made for scrubbing.
+/// Handles by which the firmware looks for the channel that the driver made for scrubbing, in the
+/// client that sends [`ScrubberChannel`].
+pub(crate) mod scrubber {
+    pub(crate) const VASPACE: u32 = 0xdada_0042;
+    pub(crate) const CHANNEL: u32 = VASPACE + 3;
+    pub(crate) const THREE_D: u32 = VASPACE + 4;
+}
+
+/// TU10x: has the firmware use, or give up, the channel that the driver made for scrubbing.
 #[repr(C)]
 #[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub(crate) struct ScrubberChannel {

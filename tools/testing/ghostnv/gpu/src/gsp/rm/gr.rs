@@ -95,10 +95,18 @@ fn context_buffers(_: &mut Rm, _: &mut Machine, _: Key, params: &mut [u8]) -> Ou
     Ok(())
 }
 
-/// TU10x: RM uses, or gives up, the channel that the driver made for scrubbing.
-fn scrubber(_: &mut Rm, hw: &mut Machine, _: Key, params: &mut [u8]) -> Outcome {
+/// TU10x: RM uses, or gives up, the channel that the driver made for scrubbing. It looks for it in the
+/// client of the call, by a handle of its own (`KGRAPHICS_SCRUBBER_HANDLE_CHANNEL`).
+fn scrubber(rm: &mut Rm, hw: &mut Machine, key: Key, params: &mut [u8]) -> Outcome {
+    const CHANNEL: u32 = 0xdada_0045;
+
     if u8_at(params, 0) > 1 {
         return bad_params(hw, "bTeardown is no boolean");
+    }
+    if !rm.channel((key.0, CHANNEL)).is_ok_and(|channel| channel.bound) {
+        let text = format!("client {:#x} has no channel {CHANNEL:#x} with a 3D object", key.0);
+        hw.env.violation("gr-scrubber", text);
+        return Err(Status::INVALID_STATE);
     }
     Ok(())
 }
