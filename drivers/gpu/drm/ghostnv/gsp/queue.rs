@@ -267,7 +267,10 @@ const fn element_offset(slot: u32) -> usize {
 #[kunit_tests(ghostnv_gsp_queue)]
 mod tests {
     use super::{
-        super::abi::MESSAGE_SIZE_MAX,
+        super::abi::{
+            function,
+            MESSAGE_SIZE_MAX, //
+        },
         *, //
     };
 
@@ -322,6 +325,40 @@ mod tests {
                 write = (write + 1) % queue::ELEMENTS;
             }
             self.memory.store(at, write)
+        }
+
+        /// The firmware reads all that is in the command ring, and writes the same.
+        fn firmware_echoes(&mut self) -> Result {
+            let at = queue::MESSAGE + queue::READ_POINTER;
+            let write = self.memory.load(queue::COMMAND + queue::WRITE_POINTER)?;
+            let mut read = self.memory.load(at)?;
+            let mut element = KVVec::from_elem(0u8, GSP_PAGE_SIZE, GFP_KERNEL)?;
+            while read != write {
+                self.memory
+                    .read(queue::COMMAND + element_offset(read), &mut element)?;
+                self.firmware_writes(&element)?;
+                read = (read + 1) % queue::ELEMENTS;
+            }
+            self.memory.store(at, read)
+        }
+
+        /// Takes all messages of call 9 and puts their payloads together; returns how many.
+        fn join(&mut self, first: u32, got: &mut Buffer, joined: &mut KVVec<u8>) -> Result<usize> {
+            let mut count = 0;
+            while self.take(got)? == Taken::Message {
+                let message = wire::decode(got)?;
+                let expected = if joined.is_empty() && count == 0 {
+                    first
+                } else {
+                    function::CONTINUATION_RECORD
+                };
+                if (message.function, message.sequence) != (expected, 9) {
+                    return Err(EBADMSG);
+                }
+                joined.extend_from_slice(message.payload, GFP_KERNEL)?;
+                count += 1;
+            }
+            Ok(count)
         }
     }
 
@@ -403,6 +440,44 @@ mod tests {
             rings.take(&mut got)?,
             Taken::Bad(wire::FrameError::Elements)
         );
+        Ok(())
+    }
+
+    #[test]
+    fn what_exceeds_a_message_crosses_in_pieces() -> Result {
+        const MAX: usize = wire::PAYLOAD_MAX;
+        let (mut out, mut got) = buffers()?;
+        // Three full messages fit into a ring.
+        for (bytes, messages, waits) in [
+            (0, 1, 0),
+            (MAX - 1, 1, 0),
+            (MAX, 1, 0),
+            (MAX + 1, 2, 0),
+            (3 * MAX, 3, 0),
+            (8 * MAX + 5, 9, 2),
+        ] {
+            let mut rings = Rings::fake()?;
+            let (mut sent, mut joined) = (KVVec::new(), KVVec::new());
+            sent.extend_with(bytes, 0u8, GFP_KERNEL)?;
+            for (byte, index) in sent.iter_mut().zip((0u32..).step_by(7)) {
+                *byte = (index % 251) as u8;
+            }
+            let (mut taken, mut waited) = (0, 0);
+            for (function, piece) in wire::pieces(73, &sent) {
+                wire::encode(&mut out, rings.next_sequence(), 9, function, piece)?;
+                if rings.put(&out) == Err(EAGAIN) {
+                    waited += 1;
+                    rings.firmware_echoes()?;
+                    taken += rings.join(73, &mut got, &mut joined)?;
+                    rings.put(&out)?;
+                }
+            }
+            rings.firmware_echoes()?;
+            taken += rings.join(73, &mut got, &mut joined)?;
+            assert_eq!((taken, waited), (messages, waits));
+            assert_eq!(rings.next_sequence() as usize, messages);
+            assert!(joined[..] == sent[..]);
+        }
         Ok(())
     }
 }
