@@ -183,6 +183,9 @@ mod tests {
         sync::aref::ARef, //
     };
 
+    #[cfg(CONFIG_RUST_DRM_GPUVM)]
+    use crate::drm::gpuvm;
+
     #[pin_data]
     struct Data {}
     struct Driver;
@@ -279,5 +282,123 @@ mod tests {
     fn nothing_to_lock() -> Result {
         let none: KVec<ARef<gem::Object<Object>>> = KVec::new();
         lock_all(&none, |_locked| ())
+    }
+
+    /// An address space, of which only the list of objects is used.
+    #[cfg(CONFIG_RUST_DRM_GPUVM)]
+    struct Space;
+
+    #[cfg(CONFIG_RUST_DRM_GPUVM)]
+    impl gpuvm::DriverGpuVm for Space {
+        type Driver = Driver;
+        type Object = gem::Object<Object>;
+        type VaData = ();
+        type VmBoData = ();
+        type SmContext<'ctx> = ();
+
+        fn sm_step_map<'op, 'ctx>(
+            &mut self,
+            _op: gpuvm::OpMap<'op, Self>,
+            _context: &mut Self::SmContext<'ctx>,
+        ) -> Result<gpuvm::OpMapped<'op, Self>> {
+            Err(EINVAL)
+        }
+
+        fn sm_step_unmap<'op, 'ctx>(
+            &mut self,
+            _op: gpuvm::OpUnmap<'op, Self>,
+            _context: &mut Self::SmContext<'ctx>,
+        ) -> Result<gpuvm::OpUnmapped<'op, Self>> {
+            Err(EINVAL)
+        }
+
+        fn sm_step_remap<'op, 'ctx>(
+            &mut self,
+            _op: gpuvm::OpRemap<'op, Self>,
+            _context: &mut Self::SmContext<'ctx>,
+        ) -> Result<gpuvm::OpRemapped<'op, Self>> {
+            Err(EINVAL)
+        }
+    }
+
+    /// Whether somebody holds the lock of an object's reservation.
+    #[cfg(CONFIG_RUST_DRM_GPUVM)]
+    fn is_locked(object: &gem::Object<Object>) -> bool {
+        let lock = resv(object).as_raw();
+
+        // SAFETY: The lock is valid, and is released again if it was taken.
+        unsafe {
+            let taken = bindings::ww_mutex_trylock(&raw mut (*lock).lock, core::ptr::null_mut());
+            if taken != 0 {
+                bindings::ww_mutex_unlock(&raw mut (*lock).lock);
+            }
+            taken == 0
+        }
+    }
+
+    #[cfg(CONFIG_RUST_DRM_GPUVM)]
+    #[test]
+    fn a_fence_for_what_an_address_space_shares() -> Result {
+        let parent = faux::Registration::new(c"kunit-exec-vm", None)?;
+        let device = UnregisteredDevice::<Driver>::new(parent.as_ref(), try_pin_init!(Data {}))?;
+        let new = || gem::Object::<Object>::new(&device, PAGE_SIZE, ());
+        let (common, first, second, stranger) = (new()?, new()?, new()?, new()?);
+        let config = gem::ObjectConfig {
+            private: true,
+            parent_resv_obj: Some(&*common),
+        };
+        let own = gem::Object::<Object>::with_config(&device, PAGE_SIZE, config, ())?;
+        let vm = gpuvm::GpuVm::<Space>::new::<Error, _>(
+            c"kunit",
+            &device,
+            &*common,
+            0..4096,
+            0..0,
+            Space,
+        )?;
+        let own_mapped = vm.obtain(&own, ())?;
+
+        // What has the address space's reservation is not shared.
+        assert!(lock_external(&vm, |locked| locked.is_none())?);
+
+        let mut timeline = FenceContext::new();
+        let first_mapped = vm.obtain(&first, ())?;
+        let second_mapped = vm.obtain(&second, ())?;
+        for expected in [[true, true, false, false, false], [false; 5]] {
+            let new = NewFence::new(Ops, GFP_KERNEL)?;
+            let objects = [&first, &second, &stranger, &common, &own];
+            let (work, locks) = lock_external(&vm, |locked| {
+                let work = timeline.emit(new);
+                // The second time round somebody only looks.
+                if let (Some(locked), true) = (locked, expected[0]) {
+                    locked.add_fence(work.fence(), Usage::Write);
+                }
+                (work, objects.map(|object| is_locked(object)))
+            })?;
+            assert_eq!(locks, [true, true, false, true, true]);
+            assert_eq!(objects.map(|object| is_locked(object)), [false; 5]);
+            let fences = objects.map(|object| resv(object).fences(Usage::Bookkeep).count() == 1);
+            assert_eq!(fences, expected);
+            work.signal();
+        }
+
+        // One that is mapped no more gets none, even if nobody has cleaned up yet.
+        drop(first_mapped);
+        let new = NewFence::new(Ops, GFP_KERNEL)?;
+        let work = lock_external(&vm, |locked| {
+            let work = timeline.emit(new);
+            if let Some(locked) = locked {
+                locked.add_fence(work.fence(), Usage::Write);
+            }
+            work
+        })?;
+        assert_eq!(resv(&first).fences(Usage::Bookkeep).count(), 0);
+        assert_eq!(resv(&second).fences(Usage::Bookkeep).count(), 1);
+        work.signal();
+
+        drop((second_mapped, own_mapped));
+        vm.deferred_cleanup();
+        assert!(lock_external(&vm, |locked| locked.is_none())?);
+        Ok(())
     }
 }

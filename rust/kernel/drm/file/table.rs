@@ -83,7 +83,9 @@ impl Slot {
 /// };
 ///
 /// /// Registration data.
+/// #[pin_data]
 /// struct Data<V: Send + Sync> {
+///     #[pin]
 ///     clients: FileTable<V>,
 /// }
 ///
@@ -99,6 +101,22 @@ impl Slot {
 /// fn close<F: drm::file::DriverFile, V: Send + Sync>(data: &Data<V>, file: ClosingFile<'_, F>) {
 ///     drop(data.clients.remove(file));
 /// }
+///
+/// /// How many clients there are.
+/// fn count<V: Send + Sync>(data: &Data<V>) -> usize {
+///     let mut count = 0;
+///
+///     data.clients.for_each(|_client| count += 1);
+///     count
+/// }
+///
+/// // Nobody has opened the device yet.
+/// let data = KBox::pin_init(
+///     pin_init!(Data::<u32> { clients <- FileTable::new() }),
+///     GFP_KERNEL,
+/// )?;
+/// assert_eq!(count(&data), 0);
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Invariants

@@ -293,3 +293,423 @@ fn reason(e: Error) -> bindings::vm_fault_t {
         bindings::vm_fault_reason_VM_FAULT_SIGBUS
     }
 }
+
+#[kunit_tests(rust_drm_gem_mmap)]
+mod tests {
+    use super::*;
+    use crate::{
+        device,
+        drm::{
+            file::kunit::OpenFile,
+            gem,
+            UnregisteredDevice, //
+        },
+        faux,
+        new_mutex,
+        sync::{
+            aref::ARef,
+            Mutex, //
+        },
+        uaccess::{
+            UserPtr,
+            UserSlice, //
+        }, //
+    };
+    use core::ptr::NonNull;
+
+    /// Pages of an object, more than a fault fills in.
+    const PAGES: usize = FAULT_AROUND + 4;
+    /// So many are allocated.
+    const ORDER: u32 = 5;
+
+    // What user space passes to mmap().
+    const PROT_READ: usize = 1;
+    const PROT_WRITE: usize = 2;
+    const MAP_SHARED: usize = 1;
+    const MAP_PRIVATE: usize = 2;
+
+    /// Pages that lie one behind the other, of which the first bytes are used.
+    struct Block(NonNull<bindings::page>);
+
+    // SAFETY: Pages belong to no thread.
+    unsafe impl Send for Block {}
+    // SAFETY: As above.
+    unsafe impl Sync for Block {}
+
+    impl Block {
+        fn new() -> Result<Self> {
+            // SAFETY: There are no requirements.
+            let pages = unsafe { bindings::alloc_pages(GFP_KERNEL.as_raw(), ORDER) };
+
+            Ok(Self(NonNull::new(pages).ok_or(ENOMEM)?))
+        }
+
+        fn phys(&self) -> PhysAddr {
+            // SAFETY: The page is valid.
+            unsafe { bindings::page_to_phys(self.0.as_ptr()) }
+        }
+
+        /// Calls `f` with where the first byte of a page is; pages are counted modulo [`PAGES`].
+        fn with_byte<R>(&self, page: usize, f: impl FnOnce(*mut u8) -> R) -> R {
+            // SAFETY: There are that many pages.
+            let address = unsafe { bindings::kmap_local_page(self.0.as_ptr().add(page % PAGES)) };
+            let result = f(address.cast());
+
+            // SAFETY: It has just been mapped.
+            unsafe { bindings::kunmap_local(address) };
+            result
+        }
+
+        fn get(&self, page: usize) -> u8 {
+            // SAFETY: The pointer is valid; a process may have written there, but does not now.
+            self.with_byte(page, |byte| unsafe { byte.read_volatile() })
+        }
+
+        fn set(&self, page: usize, value: u8) {
+            // SAFETY: As above.
+            self.with_byte(page, |byte| unsafe { byte.write_volatile(value) })
+        }
+    }
+
+    impl Drop for Block {
+        fn drop(&mut self) {
+            // SAFETY: They were allocated in `new()`.
+            unsafe { bindings::__free_pages(self.0.as_ptr(), ORDER) };
+        }
+    }
+
+    /// How an object answers.
+    #[derive(Clone, Copy)]
+    struct Plan {
+        caching: Result<Caching>,
+        /// All pages are the same one.
+        one_page: bool,
+    }
+
+    const PLAN: Plan = Plan {
+        caching: Ok(Caching::Cached),
+        one_page: false,
+    };
+
+    #[pin_data]
+    struct Data {}
+    struct Driver;
+    struct Client;
+    #[pin_data]
+    struct Object {
+        plan: Plan,
+        block: Block,
+        page: Page,
+        /// All faults so far.
+        #[pin]
+        faults: Mutex<KVec<Fault>>,
+        /// What the next fault fails with.
+        #[pin]
+        error: Mutex<Option<Error>>,
+    }
+
+    impl drm::file::DriverFile for Client {
+        type Driver = Driver;
+
+        fn open(_device: &drm::Device<Driver>) -> Result<Pin<KBox<Self>>> {
+            Ok(KBox::new(Self, GFP_KERNEL)?.into())
+        }
+    }
+
+    impl DriverObject for Object {
+        type Driver = Driver;
+        type Args = Plan;
+
+        fn new(
+            _device: &drm::Device<Driver>,
+            _size: usize,
+            plan: Plan,
+        ) -> impl PinInit<Self, Error> {
+            try_pin_init!(Object {
+                plan,
+                block: Block::new()?,
+                page: Page::alloc_page(GFP_KERNEL)?,
+                faults <- new_mutex!(KVec::new()),
+                error <- new_mutex!(None),
+            })
+        }
+
+        const MMAP: bool = true;
+
+        fn mmap(obj: &gem::Object<Self>, _vma: &VmaRef) -> Result<Caching> {
+            obj.plan.caching
+        }
+
+        fn fault(
+            obj: &gem::Object<Self>,
+            _device: &drm::Device<Driver, drm::Registered>,
+            _reg_data: &(),
+            fault: &Fault,
+        ) -> Result<Pages> {
+            obj.faults.lock().push(*fault, GFP_KERNEL)?;
+            if let Some(e) = obj.error.lock().take() {
+                return Err(e);
+            }
+            let (start, count) = if obj.plan.one_page {
+                (obj.page.phys(), 1)
+            } else {
+                let offset = fault.page() * PAGE_SIZE;
+
+                (obj.block.phys() + offset as PhysAddr, PAGES - fault.page())
+            };
+            // SAFETY: The pages are the object's, and nobody else's, until it is freed.
+            Ok(unsafe { Pages::new(start, count) })
+        }
+    }
+
+    #[vtable]
+    impl drm::Driver for Driver {
+        type Data = Data;
+        type RegistrationData<'a> = ();
+        type File = Client;
+        type Object = gem::Object<Object>;
+        type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
+
+        const INFO: drm::DriverInfo = drm::DriverInfo {
+            major: 0,
+            minor: 0,
+            patchlevel: 0,
+            name: c"kunit",
+            desc: c"KUnit",
+        };
+        const IOCTLS: &'static [drm::ioctl::DrmIoctlDescriptor] = &[];
+    }
+
+    /// Registers a device until what is returned is dropped, which the caller must not prevent.
+    fn register(parent: &faux::Registration) -> Result<drm::Registration<'_, Driver>> {
+        let parent: &faux::Device<device::Bound> = parent.as_ref();
+        let device = UnregisteredDevice::new(parent, try_pin_init!(Data {}))?;
+
+        // SAFETY: By the caller.
+        unsafe { drm::Registration::new(parent.as_ref(), device, (), 0) }
+    }
+
+    /// An object that a file may map.
+    fn object(
+        device: &drm::Device<Driver>,
+        file: &OpenFile<Client>,
+        plan: Plan,
+    ) -> Result<ARef<gem::Object<Object>>> {
+        let config = gem::ObjectConfig {
+            private: true,
+            ..Default::default()
+        };
+        let object = gem::Object::<Object>::with_config(device, PAGES * PAGE_SIZE, config, plan)?;
+
+        object.create_handle(file)?;
+        Ok(object)
+    }
+
+    /// What a process does: maps the first pages of an object, and returns their address.
+    ///
+    /// The address space is the test's own, and ends with it.
+    fn map(
+        file: &OpenFile<Client>,
+        object: &gem::Object<Object>,
+        pages: usize,
+        flags: usize,
+    ) -> Result<usize> {
+        let offset = usize::try_from(object.create_mmap_offset()?)?;
+        // SAFETY: The current thread is one of KUnit's, and runs nothing but a test.
+        crate::error::to_result(unsafe { bindings::kunit_attach_mm() })?;
+        let prot = PROT_READ | PROT_WRITE;
+        // SAFETY: The file is valid, and so is any choice of the rest.
+        let address =
+            unsafe { bindings::vm_mmap(file.as_raw(), 0, pages * PAGE_SIZE, prot, flags, offset) };
+
+        // CAST: Errors are the highest addresses.
+        match address as isize {
+            error @ -4095..=-1 => Err(Error::from_errno(error as c_int)),
+            _ => Ok(address),
+        }
+    }
+
+    /// Removes a mapping, which holds references to file and object.
+    fn unmap(address: usize, pages: usize) -> Result {
+        // SAFETY: There are no requirements.
+        crate::error::to_result(unsafe { bindings::vm_munmap(address, pages * PAGE_SIZE) })
+    }
+
+    /// Flags and protection of the mapping at an address.
+    fn vma(address: usize) -> Result<(usize, bindings::pgprot_t)> {
+        let current = current!();
+        let mm = current.mm().ok_or(ESRCH)?.mmap_read_lock();
+        let vma = mm.vma_lookup(address).ok_or(EFAULT)?;
+
+        // SAFETY: The mapping is valid as long as the lock is held.
+        Ok((vma.flags(), unsafe { (*vma.as_ptr()).vm_page_prot }))
+    }
+
+    /// Reads as a process does.
+    fn peek(address: usize) -> Result<u8> {
+        UserSlice::new(UserPtr::from_addr(address), 1)
+            .reader()
+            .read()
+    }
+
+    /// Writes as a process does.
+    fn poke(address: usize, value: u8) -> Result {
+        UserSlice::new(UserPtr::from_addr(address), 1)
+            .writer()
+            .write(&value)
+    }
+
+    /// The faults so far: page, room, and whether it was a write.
+    fn faults(object: &Object) -> Result<KVec<(usize, usize, bool)>> {
+        let mut faults = KVec::new();
+
+        for fault in object.faults.lock().iter() {
+            let fault = (fault.page(), fault.room(), fault.is_write());
+
+            faults.push(fault, GFP_KERNEL)?;
+        }
+        Ok(faults)
+    }
+
+    #[test]
+    fn pages_are_filled_in_until_the_device_is_unplugged() -> Result {
+        let parent = faux::Registration::new(c"kunit-mmap-fill", None)?;
+        let registration = register(&parent)?;
+        let file = OpenFile::new(registration.device())?;
+        let object = object(registration.device(), &file, PLAN)?;
+        for (page, value) in (0..PAGES).zip(1u8..) {
+            object.block.set(page, value);
+        }
+        let address = map(&file, &object, PAGES, MAP_SHARED)?;
+        let at = |page: usize| address + page * PAGE_SIZE;
+
+        assert!(faults(&object)?.is_empty());
+        // A write fills in what follows, too.
+        poke(at(1), 0xa5)?;
+        assert_eq!(object.block.get(1), 0xa5);
+        for (page, value) in (2..=FAULT_AROUND).zip(3u8..) {
+            assert_eq!(peek(at(page))?, value);
+            poke(at(page), value | 0x80)?;
+            assert_eq!(object.block.get(page), value | 0x80);
+        }
+        let mut expected = KVec::new();
+        expected.push((1, PAGES - 1, true), GFP_KERNEL)?;
+        assert!(faults(&object)?[..] == expected[..]);
+
+        // What is behind that, and before it.
+        for (page, value) in (FAULT_AROUND + 1..PAGES).zip(FAULT_AROUND + 2..) {
+            assert_eq!(usize::from(peek(at(page))?), value);
+        }
+        assert_eq!(peek(at(0))?, 1);
+        expected.push((FAULT_AROUND + 1, 3, false), GFP_KERNEL)?;
+        expected.push((0, PAGES, false), GFP_KERNEL)?;
+        assert!(faults(&object)?[..] == expected[..]);
+
+        // Whoever has it mapped still neither reads nor writes the driver's memory any more.
+        drop(registration);
+        assert_eq!(peek(at(1))?, 0);
+        poke(at(1), 7)?;
+        assert_eq!(peek(at(1))?, 7);
+        assert_eq!(object.block.get(1), 0xa5);
+        assert!(faults(&object)?[..] == expected[..]);
+        unmap(address, PAGES)
+    }
+
+    #[test]
+    fn faults_stay_within_mapping_and_memory() -> Result {
+        let parent = faux::Registration::new(c"kunit-mmap-page", None)?;
+        let registration = register(&parent)?;
+        let file = OpenFile::new(registration.device())?;
+        let plan = Plan {
+            one_page: true,
+            ..PLAN
+        };
+        let object = object(registration.device(), &file, plan)?;
+        let address = map(&file, &object, 3, MAP_SHARED)?;
+
+        // The same page three times, which the driver tells the address of.
+        poke(address + 2 * PAGE_SIZE + 5, 0x5a)?;
+        assert_eq!(peek(address + 5)?, 0x5a);
+        assert_eq!(peek(address + PAGE_SIZE + 5)?, 0x5a);
+        let mut byte = 0u8;
+        // SAFETY: `byte` is valid, and nobody writes to the page.
+        unsafe { object.page.read_raw(&mut byte, 5, 1) }?;
+        assert_eq!(byte, 0x5a);
+        let expected = [(2, 1, true), (0, 3, false), (1, 2, false)];
+        assert!(faults(&object)?[..] == expected);
+        unmap(address, 3)
+    }
+
+    #[test]
+    fn errors_of_a_fault_reach_who_touched_the_page() -> Result {
+        for (error, reason_is) in [
+            (EINTR, bindings::vm_fault_reason_VM_FAULT_NOPAGE),
+            (EAGAIN, bindings::vm_fault_reason_VM_FAULT_NOPAGE),
+            (ERESTARTSYS, bindings::vm_fault_reason_VM_FAULT_NOPAGE),
+            (ENOMEM, bindings::vm_fault_reason_VM_FAULT_OOM),
+            (EINVAL, bindings::vm_fault_reason_VM_FAULT_SIGBUS),
+            (EIO, bindings::vm_fault_reason_VM_FAULT_SIGBUS),
+        ] {
+            assert_eq!(reason(error), reason_is);
+        }
+
+        let parent = faux::Registration::new(c"kunit-mmap-error", None)?;
+        let registration = register(&parent)?;
+        let file = OpenFile::new(registration.device())?;
+        let object = object(registration.device(), &file, PLAN)?;
+        object.block.set(0, 1);
+        let address = map(&file, &object, PAGES, MAP_SHARED)?;
+
+        *object.error.lock() = Some(EIO);
+        assert_eq!(poke(address, 2), Err(EFAULT));
+        assert_eq!(object.block.get(0), 1);
+        // The access is tried again.
+        *object.error.lock() = Some(EAGAIN);
+        assert_eq!(poke(address, 3), Ok(()));
+        assert_eq!(object.block.get(0), 3);
+        assert_eq!(faults(&object)?.len(), 3);
+        unmap(address, PAGES)
+    }
+
+    #[test]
+    fn mappings_are_shared_and_cached_as_the_driver_says() -> Result {
+        let parent = faux::Registration::new(c"kunit-mmap-vma", None)?;
+        let registration = register(&parent)?;
+        let device = registration.device();
+        let file = OpenFile::new(device)?;
+        let refusing = Plan {
+            caching: Err(EPERM),
+            ..PLAN
+        };
+
+        let refused = object(device, &file, refusing)?;
+        assert_eq!(map(&file, &refused, PAGES, MAP_SHARED), Err(EPERM));
+        assert_eq!(map(&file, &refused, PAGES, MAP_PRIVATE), Err(EINVAL));
+
+        for caching in [Caching::Cached, Caching::WriteCombined] {
+            let plan = Plan {
+                caching: Ok(caching),
+                ..PLAN
+            };
+            let object = object(device, &file, plan)?;
+            assert_eq!(map(&file, &object, PAGES, MAP_PRIVATE), Err(EINVAL));
+            let address = map(&file, &object, PAGES, MAP_SHARED)?;
+            let (has, prot) = vma(address)?;
+            let wanted = flags::PFNMAP | flags::IO | flags::DONTEXPAND | flags::DONTDUMP;
+            assert_eq!(has & wanted, wanted);
+            // SAFETY: There are no requirements.
+            let (cached, combined) = unsafe {
+                let cached = bindings::vm_get_page_prot(has);
+
+                (cached, bindings::drm_gem_pgprot_wc(cached))
+            };
+            let expected = match caching {
+                Caching::Cached => cached,
+                Caching::WriteCombined => combined,
+            };
+            assert_eq!(prot.pgprot, expected.pgprot);
+            unmap(address, PAGES)?;
+        }
+        Ok(())
+    }
+}
