@@ -364,11 +364,15 @@ impl<'bound> Link<'bound> {
         };
         loop {
             let mut inner = self.inner.lock();
-            self.exchange(&mut inner, call)?;
+            let answered = self.exchange(&mut inner, call)?;
             let malformed = |_: &Error| dev_err!(self.dev, "GSP: malformed reply to {}\n", C::NAME);
             // Whether it was done nobody knows.
             let unknown = |_: &Error| self.lose(fmt!("GSP: malformed reply to {}", C::NAME));
-            let Err(status) = C::status(&inner.reply).inspect_err(unknown)? else {
+            let done = match answered {
+                Ok(()) => C::status(&inner.reply).inspect_err(unknown)?,
+                refused => refused,
+            };
+            let Err(status) = done else {
                 let Some(copy) = &mut copy else {
                     return C::decode(&inner.reply).inspect_err(malformed);
                 };
@@ -385,8 +389,9 @@ impl<'bound> Link<'bound> {
         }
     }
 
-    /// Makes a call and has its reply in `inner.reply`.
-    fn exchange<C: Call>(&self, inner: &mut Inner, call: &C) -> Result {
+    /// Makes a call and has its reply in `inner.reply`, unless the reply's header says that there is
+    /// none: a status there is about the request, one in the payload about what it asked for.
+    fn exchange<C: Call>(&self, inner: &mut Inner, call: &C) -> Result<Result<(), Status>> {
         inner.request.clear();
         call.encode(&mut inner.request)?;
         inner.reply.clear();
@@ -403,9 +408,8 @@ impl<'bound> Link<'bound> {
             if message.function != expected {
                 return Ok(Step::Other);
             }
-            if message.result != 0 {
-                dev_err!(self.dev, "GSP: {} failed: {:#x}\n", C::NAME, message.result);
-                return Err(EIO);
+            if let Err(status) = Status::check(message.result) {
+                return Ok(Step::Done(Err(status)));
             }
             let total = reply.len().checked_add(message.payload.len()).ok_or(EIO)?;
             if total > C::REPLY_MAX {
@@ -418,7 +422,7 @@ impl<'bound> Link<'bound> {
             // A full message is continued, unless nothing is left to say.
             Ok(
                 if message.payload.len() < wire::PAYLOAD_MAX || total == C::REPLY_MAX {
-                    Step::Done(())
+                    Step::Done(Ok(()))
                 } else {
                     Step::More
                 },

@@ -26,9 +26,6 @@ const LIFE: &str = "a client's life";
 enum Must {
     /// Get over it.
     GetOver,
-    /// Ask again. Functions without a status of their own have no way to say so; to the driver that
-    /// is a failure like any other.
-    AskAgain,
     /// Notice it and say so. The firmware is fine.
     Notice,
     /// The same, and the firmware counts as dead.
@@ -64,7 +61,7 @@ const CUT: &[Errno] = &[Errno::IO, Errno::TIMEDOUT, Errno::NODEV];
 /// Once the firmware counts as dead, calls fail with `ENODEV`.
 const ACTIONS: [Action; 7] = [
     action("late", "action='delay'\nms=150", Must::GetOver, &[]),
-    action("busy", "action='status'\nstatus=3", Must::AskAgain, &[Errno::BUSY]),
+    action("busy", "action='status'\nstatus=3", Must::GetOver, &[]),
     action("lost", "action='swallow'", Must::GiveUp, MISSED),
     action("bad checksum", "action='checksum'", Must::GiveUp, MISSED),
     action("bad length", "action='length'", Must::GiveUpIfMissed, CUT),
@@ -83,11 +80,6 @@ impl Must {
     fn broken_by(self, end: &End) -> Option<&'static str> {
         match (self, end) {
             (Self::GetOver, End::Refused { .. }) => Some("not got over"),
-            (Self::AskAgain, End::Refused { said, .. })
-                if said.iter().any(|s| s.contains("BUSY")) =>
-            {
-                Some("not asked again")
-            }
             (Self::Notice | Self::GiveUp, End::Unharmed) => Some("not noticed"),
             _ => None,
         }
@@ -468,13 +460,9 @@ mod tests {
     #[test]
     fn ends_are_judged() {
         let refused = |said: &str| End::Refused { error: None, said: vec![said.to_owned()] };
-        let busy = "GSP: GSP_RM_ALLOC refused: BUSY_RETRY (0x3)";
         for (must, end, wrong) in [
             (Must::GetOver, End::Unharmed, false),
             (Must::GetOver, refused("any"), true),
-            (Must::AskAgain, End::Unharmed, false),
-            (Must::AskAgain, refused(busy), true),
-            (Must::AskAgain, refused("GSP: SET_REGISTRY failed: 0x3"), false),
             (Must::Notice, End::Unharmed, true),
             (Must::GiveUp, End::Unharmed, true),
             (Must::GiveUp, refused("any"), false),
