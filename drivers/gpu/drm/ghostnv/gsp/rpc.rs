@@ -389,8 +389,8 @@ impl<'bound> Link<'bound> {
         }
     }
 
-    /// Makes a call and has its reply in `inner.reply`, unless the reply's header says that there is
-    /// none: a status there is about the request, one in the payload about what it asked for.
+    /// Makes a call and has its reply in `inner.reply`, unless the reply's header says that there
+    /// is none: a status there is about the request, one in the payload about what it asked for.
     fn exchange<C: Call>(&self, inner: &mut Inner, call: &C) -> Result<Result<(), Status>> {
         inner.request.clear();
         call.encode(&mut inner.request)?;
