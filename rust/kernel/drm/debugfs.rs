@@ -113,72 +113,19 @@ unsafe extern "C" fn show_callback<F: DebugfsFile>(
 mod tests {
     use super::*;
     use crate::{
-        device,
-        drm::{
-            file::kunit,
-            gem,
-            UnregisteredDevice, //
+        drm::kunit::{
+            shown,
+            Driver,
+            TestDevice, //
         },
         error::to_result,
-        faux,
         seq_print,
-        sync::{
-            aref::ARef,
-            atomic::{
-                Atomic,
-                Relaxed, //
-            }, //
+        sync::atomic::{
+            Atomic,
+            Relaxed, //
         }, //
     };
     use core::ptr;
-
-    #[pin_data]
-    struct Data {
-        number: u32,
-    }
-    struct Driver;
-    struct Client;
-    #[pin_data]
-    struct Object {}
-
-    impl drm::file::DriverFile for Client {
-        type Driver = Driver;
-
-        fn open(_device: &drm::Device<Driver>) -> Result<Pin<KBox<Self>>> {
-            Ok(KBox::new(Self, GFP_KERNEL)?.into())
-        }
-    }
-
-    impl gem::DriverObject for Object {
-        type Driver = Driver;
-        type Args = ();
-
-        fn new(
-            _device: &drm::Device<Driver>,
-            _size: usize,
-            _args: Self::Args,
-        ) -> impl PinInit<Self, Error> {
-            try_pin_init!(Object {})
-        }
-    }
-
-    #[vtable]
-    impl drm::Driver for Driver {
-        type Data = Data;
-        type RegistrationData<'a> = Atomic<u32>;
-        type File = Client;
-        type Object = gem::Object<Object>;
-        type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
-
-        const INFO: drm::DriverInfo = drm::DriverInfo {
-            major: 0,
-            minor: 0,
-            patchlevel: 0,
-            name: c"kunit",
-            desc: c"KUnit",
-        };
-        const IOCTLS: &'static [drm::ioctl::DrmIoctlDescriptor] = &[];
-    }
 
     /// Shows a number of the device and one of the registration, which counts how often.
     struct Numbers;
@@ -195,20 +142,11 @@ mod tests {
             match shown.fetch_add(1, Relaxed) {
                 2 => Err(EBUSY),
                 shown => {
-                    seq_print!(m, "{} {}\n", device.number, shown);
+                    seq_print!(m, "{} {}\n", device.load(Relaxed), shown);
                     Ok(())
                 }
             }
         }
-    }
-
-    /// Registers a device until what is returned is dropped, which the caller must not prevent.
-    fn register(
-        parent: &faux::Device<device::Bound>,
-        device: UnregisteredDevice<Driver>,
-    ) -> Result<drm::Registration<'_, Driver>> {
-        // SAFETY: By the caller.
-        unsafe { drm::Registration::new(parent.as_ref(), device, Atomic::new(0), 0) }
     }
 
     /// What the file of a name in the device's directory stands for.
@@ -238,7 +176,7 @@ mod tests {
         // SAFETY: The entry is freed with the device.
         let show = unsafe { (*entry).file.show }.ok_or(EINVAL)?;
 
-        kunit::shown(entry.cast(), |m| {
+        shown(entry.cast(), |m| {
             // SAFETY: The function is the entry's, which the file names.
             to_result(unsafe { show(m, ptr::null_mut()) })
         })
@@ -246,14 +184,11 @@ mod tests {
 
     #[test]
     fn a_file_shows_device_and_registration() -> Result {
-        let parent = faux::Registration::new(c"kunit-drm-debugfs", None)?;
-        let parent: &faux::Device<device::Bound> = parent.as_ref();
-        let device = UnregisteredDevice::new(parent, try_pin_init!(Data { number: 42 }))?;
-
-        assert_eq!(entry(&device, Numbers::NAME).err(), Some(ENOENT));
-        add_file::<Numbers>(&device);
-        let registration = register(parent, device)?;
-        let device: ARef<drm::Device<Driver>> = registration.device().into();
+        let (number, shown) = (Ok(Atomic::new(42)), Atomic::new(0));
+        let mut device = TestDevice::with(c"kunit-debugfs", number, shown, |device| {
+            assert_eq!(entry(device, Numbers::NAME).err(), Some(ENOENT));
+            add_file::<Numbers>(device);
+        })?;
 
         let file = entry(&device, Numbers::NAME)?;
         assert!(read(file)?[..] == *b"42 0\n");
@@ -261,7 +196,7 @@ mod tests {
         assert_eq!(read(file).err(), Some(EBUSY));
 
         // Who has it open cannot read it any more; nobody else finds it.
-        drop(registration);
+        device.unplug();
         assert_eq!(read(file).err(), Some(ENODEV));
         assert_eq!(entry(&device, Numbers::NAME).err(), Some(ENOENT));
         Ok(())

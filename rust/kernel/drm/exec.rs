@@ -166,7 +166,6 @@ fn lock(
 mod tests {
     use super::*;
     use crate::{
-        device,
         dma_fence::{
             FenceContext,
             FenceOps,
@@ -174,63 +173,19 @@ mod tests {
         },
         dma_resv::Resv,
         drm::{
-            self,
             gem,
-            UnregisteredDevice, //
+            kunit::{
+                Driver,
+                Empty,
+                TestDevice, //
+            },
         },
-        faux,
         page::PAGE_SIZE,
         sync::aref::ARef, //
     };
 
     #[cfg(CONFIG_RUST_DRM_GPUVM)]
     use crate::drm::gpuvm;
-
-    #[pin_data]
-    struct Data {}
-    struct Driver;
-    struct File;
-    #[pin_data]
-    struct Object {}
-
-    impl drm::file::DriverFile for File {
-        type Driver = Driver;
-
-        fn open(_dev: &drm::Device<Driver>) -> Result<Pin<KBox<Self>>> {
-            Ok(KBox::new(Self, GFP_KERNEL)?.into())
-        }
-    }
-
-    impl gem::DriverObject for Object {
-        type Driver = Driver;
-        type Args = ();
-
-        fn new(
-            _dev: &drm::Device<Driver>,
-            _size: usize,
-            _args: Self::Args,
-        ) -> impl PinInit<Self, Error> {
-            try_pin_init!(Object {})
-        }
-    }
-
-    #[vtable]
-    impl drm::Driver for Driver {
-        type Data = Data;
-        type RegistrationData<'a> = ();
-        type File = File;
-        type Object = gem::Object<Object>;
-        type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
-
-        const INFO: drm::DriverInfo = drm::DriverInfo {
-            major: 0,
-            minor: 0,
-            patchlevel: 0,
-            name: c"kunit",
-            desc: c"KUnit",
-        };
-        const IOCTLS: &'static [drm::ioctl::DrmIoctlDescriptor] = &[];
-    }
 
     struct Ops;
 
@@ -243,16 +198,15 @@ mod tests {
         }
     }
 
-    fn resv(object: &gem::Object<Object>) -> &Resv {
+    fn resv(object: &gem::Object<Empty>) -> &Resv {
         // SAFETY: The object has an initialized reservation object as long as it lives.
         unsafe { Resv::from_raw((*object.as_raw()).resv) }
     }
 
     #[test]
     fn one_fence_for_all() -> Result {
-        let parent = faux::Registration::new(c"kunit-exec", None)?;
-        let device = UnregisteredDevice::<Driver>::new(parent.as_ref(), try_pin_init!(Data {}))?;
-        let mut objects: KVec<ARef<gem::Object<Object>>> = KVec::new();
+        let device: TestDevice<Driver> = TestDevice::new(c"kunit-exec")?;
+        let mut objects: KVec<ARef<gem::Object<Empty>>> = KVec::new();
         for _ in 0..3 {
             objects.push(gem::Object::new(&device, PAGE_SIZE, ())?, GFP_KERNEL)?;
         }
@@ -280,7 +234,7 @@ mod tests {
 
     #[test]
     fn nothing_to_lock() -> Result {
-        let none: KVec<ARef<gem::Object<Object>>> = KVec::new();
+        let none: KVec<ARef<gem::Object<Empty>>> = KVec::new();
         lock_all(&none, |_locked| ())
     }
 
@@ -291,7 +245,7 @@ mod tests {
     #[cfg(CONFIG_RUST_DRM_GPUVM)]
     impl gpuvm::DriverGpuVm for Space {
         type Driver = Driver;
-        type Object = gem::Object<Object>;
+        type Object = gem::Object<Empty>;
         type VaData = ();
         type VmBoData = ();
         type SmContext<'ctx> = ();
@@ -323,7 +277,7 @@ mod tests {
 
     /// Whether somebody holds the lock of an object's reservation.
     #[cfg(CONFIG_RUST_DRM_GPUVM)]
-    fn is_locked(object: &gem::Object<Object>) -> bool {
+    fn is_locked(object: &gem::Object<Empty>) -> bool {
         let lock = resv(object).as_raw();
 
         // SAFETY: The lock is valid, and is released again if it was taken.
@@ -339,15 +293,14 @@ mod tests {
     #[cfg(CONFIG_RUST_DRM_GPUVM)]
     #[test]
     fn a_fence_for_what_an_address_space_shares() -> Result {
-        let parent = faux::Registration::new(c"kunit-exec-vm", None)?;
-        let device = UnregisteredDevice::<Driver>::new(parent.as_ref(), try_pin_init!(Data {}))?;
-        let new = || gem::Object::<Object>::new(&device, PAGE_SIZE, ());
+        let device: TestDevice<Driver> = TestDevice::new(c"kunit-exec-vm")?;
+        let new = || gem::Object::<Empty>::new(&device, PAGE_SIZE, ());
         let (common, first, second, stranger) = (new()?, new()?, new()?, new()?);
         let config = gem::ObjectConfig {
             private: true,
             parent_resv_obj: Some(&*common),
         };
-        let own = gem::Object::<Object>::with_config(&device, PAGE_SIZE, config, ())?;
+        let own = gem::Object::<Empty>::with_config(&device, PAGE_SIZE, config, ())?;
         let vm = gpuvm::GpuVm::<Space>::new::<Error, _>(
             c"kunit",
             &device,

@@ -1,107 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Open files of a device without user space, for tests.
-//!
-//! A device on the faux bus can be registered, and `mock_drm_getfile()` opens it as user space
-//! would. So a test sees what the C code calls, with the objects it calls it with, until the file
-//! is closed or the device is unplugged.
+//! Tests of open files: their values, their end, and what they tell.
 
-use super::{
-    DriverFile,
-    File, //
-};
-use crate::{
-    bindings,
-    drm,
-    error::from_err_ptr,
-    page::PAGE_SIZE,
-    prelude::*, //
-};
-use core::{
-    marker::PhantomData,
-    ops::Deref,
-    ptr::NonNull, //
-};
-
-/// A file that is open for reading and writing, and is closed when this is dropped.
-///
-/// # Invariants
-///
-/// The pointer owns a reference to a `struct file` of a device of `T::Driver`.
-pub(crate) struct OpenFile<T: DriverFile>(NonNull<bindings::file>, PhantomData<T>);
-
-impl<T: DriverFile> OpenFile<T> {
-    /// Opens the primary node of a device that has been registered.
-    pub(crate) fn new<D>(device: &drm::Device<D>) -> Result<Self>
-    where
-        T: DriverFile<Driver = D>,
-        D: drm::Driver<File = T>,
-    {
-        // SAFETY: The device is valid, and has had a primary node since it was made.
-        let file = from_err_ptr(unsafe {
-            bindings::mock_drm_getfile((*device.as_raw()).primary, bindings::O_RDWR)
-        })?;
-        // INVARIANT: The reference is this object's.
-        Ok(Self(NonNull::new(file).ok_or(ENOMEM)?, PhantomData))
-    }
-
-    /// The C structure.
-    pub(crate) fn as_raw(&self) -> *mut bindings::file {
-        self.0.as_ptr()
-    }
-}
-
-impl<T: DriverFile> Deref for OpenFile<T> {
-    type Target = File<T>;
-
-    fn deref(&self) -> &File<T> {
-        // SAFETY: By the type invariant; the private data of such a file is its `struct drm_file`.
-        unsafe { File::from_raw((*self.as_raw()).private_data.cast()) }
-    }
-}
-
-impl<T: DriverFile> Drop for OpenFile<T> {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant. Unlike `fput()`, this does not leave it to a work item.
-        unsafe { bindings::__fput_sync(self.as_raw()) };
-    }
-}
-
-/// Returns what `show` prints into a file whose private data is `private`.
-pub(crate) fn shown(
-    private: *mut c_void,
-    show: impl FnOnce(*mut bindings::seq_file) -> Result,
-) -> Result<KVec<u8>> {
-    let mut text = KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?;
-    let mut m = bindings::seq_file {
-        buf: text.as_mut_ptr().cast(),
-        size: text.len(),
-        private,
-        ..Default::default()
-    };
-
-    show(&mut m)?;
-    text.truncate(m.count);
-    Ok(text)
-}
+use crate::prelude::*;
 
 #[kunit_tests(rust_drm_file)]
 mod tests {
     use super::*;
     use crate::{
+        bindings,
         device,
         drm::{
+            self,
+            file::{
+                DriverFile,
+                File, //
+            },
             gem::{
                 self,
                 BaseObject,
                 ObjectConfig, //
             },
+            kunit::{
+                self,
+                OpenFile,
+                TestDevice, //
+            },
             ClosingFile,
-            FileTable,
-            UnregisteredDevice, //
+            FileTable, //
         },
         error::to_result,
         faux,
+        page::PAGE_SIZE,
         seq_file::SeqFile,
         seq_print,
         str::CString,
@@ -114,7 +44,10 @@ mod tests {
             Arc, //
         }, //
     };
-    use core::ptr;
+    use core::{
+        ops::Deref,
+        ptr, //
+    };
 
     /// Counts the files that were closed, and those of them that the device was gone for.
     #[pin_data]
@@ -195,28 +128,18 @@ mod tests {
         type Object = gem::Object<Object>;
         type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
 
-        const INFO: drm::DriverInfo = drm::DriverInfo {
-            major: 0,
-            minor: 0,
-            patchlevel: 0,
-            name: c"kunit",
-            desc: c"KUnit",
-        };
+        const INFO: drm::DriverInfo = kunit::INFO;
         const IOCTLS: &'static [drm::ioctl::DrmIoctlDescriptor] = &[];
         const FDINFO_NAME: &'static CStr = c"kunit-fdinfo";
     }
 
-    /// Registers a device until what is returned is dropped, which the caller must not prevent.
-    fn register(parent: &faux::Registration) -> Result<drm::Registration<'_, Driver>> {
+    fn register(name: &CStr) -> Result<TestDevice<Driver>> {
         let data = try_pin_init!(Data {
             closed: Atomic::new(0),
             late: Atomic::new(0),
         });
-        let parent: &faux::Device<device::Bound> = parent.as_ref();
-        let device = UnregisteredDevice::new(parent, data)?;
 
-        // SAFETY: By the caller.
-        unsafe { drm::Registration::new(parent.as_ref(), device, FileTable::new(), 0) }
+        TestDevice::with(name, data, FileTable::new(), |_| ())
     }
 
     /// Does something with the registration data, as an ioctl would.
@@ -258,7 +181,7 @@ mod tests {
         // SAFETY: An open file has its operations.
         let show = unsafe { (*(*file.as_raw()).f_op).show_fdinfo }.ok_or(EINVAL)?;
 
-        shown(ptr::null_mut(), |m| {
+        kunit::shown(ptr::null_mut(), |m| {
             // SAFETY: The operation is one of this file's.
             unsafe { show(m, file.as_raw()) };
             Ok(())
@@ -267,10 +190,8 @@ mod tests {
 
     #[test]
     fn a_file_has_one_value_in_one_table() -> Result {
-        let parent = faux::Registration::new(c"kunit-drm-table", None)?;
-        let registration = register(&parent)?;
-        let device = registration.device();
-        let (first, second) = (OpenFile::new(device)?, OpenFile::new(device)?);
+        let device = register(c"kunit-drm-table")?;
+        let (first, second) = (OpenFile::new(&device)?, OpenFile::new(&device)?);
         let dropped = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let table = KBox::pin_init(FileTable::<Value>::new(), GFP_KERNEL)?;
 
@@ -304,9 +225,8 @@ mod tests {
 
     #[test]
     fn a_file_without_a_value_can_get_one_later() -> Result {
-        let parent = faux::Registration::new(c"kunit-drm-retry", None)?;
-        let registration = register(&parent)?;
-        let file = OpenFile::new(registration.device())?;
+        let device = register(c"kunit-drm-retry")?;
+        let file = OpenFile::new(&device)?;
         let dropped = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let table = KBox::pin_init(FileTable::<Value>::new(), GFP_KERNEL)?;
         let other = KBox::pin_init(FileTable::<Value>::new(), GFP_KERNEL)?;
@@ -326,9 +246,7 @@ mod tests {
 
     #[test]
     fn a_value_ends_with_its_file_or_the_registration() -> Result {
-        let parent = faux::Registration::new(c"kunit-drm-close", None)?;
-        let registration = register(&parent)?;
-        let device: ARef<drm::Device<Driver>> = registration.device().into();
+        let mut device = register(c"kunit-drm-close")?;
         let (first, second) = (OpenFile::new(&device)?, OpenFile::new(&device)?);
         let third = OpenFile::new(&device)?;
         let dropped = Arc::new(Atomic::new(0), GFP_KERNEL)?;
@@ -352,7 +270,7 @@ mod tests {
         assert!(with_table(&device, numbers)?.iter().eq(&[2]));
 
         // The other file is open still.
-        drop(registration);
+        device.unplug();
         assert_eq!(dropped.load(Relaxed), 2);
         assert_eq!(with_table(&device, |_| Ok(())), Err(ENODEV));
         assert_eq!(device.late.load(Relaxed), 0);
@@ -366,10 +284,8 @@ mod tests {
 
     #[test]
     fn fdinfo_tells_of_driver_and_client() -> Result {
-        let parent = faux::Registration::new(c"kunit-drm-fdinfo", None)?;
-        let registration = register(&parent)?;
-        let device = registration.device();
-        let (file, other) = (OpenFile::new(device)?, OpenFile::new(device)?);
+        let mut device = register(c"kunit-drm-fdinfo")?;
+        let (file, other) = (OpenFile::new(&device)?, OpenFile::new(&device)?);
         let dropped = Arc::new(Atomic::new(0), GFP_KERNEL)?;
 
         assert!(file.client_id() < other.client_id());
@@ -379,7 +295,7 @@ mod tests {
         ))?;
         assert!(fdinfo(&file)?[..] == *expected.to_bytes());
 
-        with_table(device, |table| {
+        with_table(&device, |table| {
             table
                 .get_or_insert(&file, value(Ok(7), &dropped))
                 .map(|_| ())
@@ -398,24 +314,22 @@ mod tests {
         ))?;
         assert!(fdinfo(&file)?[..] == *expected.to_bytes());
 
-        drop(registration);
+        device.unplug();
         assert!(fdinfo(&file)?.is_empty());
         Ok(())
     }
 
     #[test]
     fn objects_are_seen_once_for_each_handle() -> Result {
-        let parent = faux::Registration::new(c"kunit-drm-objects", None)?;
-        let registration = register(&parent)?;
-        let device = registration.device();
-        let (file, other) = (OpenFile::new(device)?, OpenFile::new(device)?);
+        let device = register(c"kunit-drm-objects")?;
+        let (file, other) = (OpenFile::new(&device)?, OpenFile::new(&device)?);
         let object = |pages: usize| -> Result<ARef<gem::Object<Object>>> {
             let config = ObjectConfig {
                 private: true,
                 ..Default::default()
             };
 
-            gem::Object::with_config(device, pages * PAGE_SIZE, config, ())
+            gem::Object::with_config(&device, pages * PAGE_SIZE, config, ())
         };
         /// How many objects of one page and of two pages a file has.
         fn seen(file: &File<Client>) -> (usize, usize) {

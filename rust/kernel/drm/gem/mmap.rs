@@ -298,16 +298,19 @@ fn reason(e: Error) -> bindings::vm_fault_t {
 mod tests {
     use super::*;
     use crate::{
-        device,
         drm::{
-            file::kunit::OpenFile,
             gem,
-            UnregisteredDevice, //
+            kunit::{
+                Client,
+                Driver,
+                OpenFile,
+                TestDevice, //
+            },
         },
-        faux,
         new_mutex,
         sync::{
             aref::ARef,
+            atomic::Atomic,
             Mutex, //
         },
         uaccess::{
@@ -392,10 +395,6 @@ mod tests {
     };
 
     #[pin_data]
-    struct Data {}
-    struct Driver;
-    struct Client;
-    #[pin_data]
     struct Object {
         plan: Plan,
         block: Block,
@@ -408,20 +407,12 @@ mod tests {
         error: Mutex<Option<Error>>,
     }
 
-    impl drm::file::DriverFile for Client {
-        type Driver = Driver;
-
-        fn open(_device: &drm::Device<Driver>) -> Result<Pin<KBox<Self>>> {
-            Ok(KBox::new(Self, GFP_KERNEL)?.into())
-        }
-    }
-
     impl DriverObject for Object {
-        type Driver = Driver;
+        type Driver = Driver<Object>;
         type Args = Plan;
 
         fn new(
-            _device: &drm::Device<Driver>,
+            _device: &drm::Device<Driver<Object>>,
             _size: usize,
             plan: Plan,
         ) -> impl PinInit<Self, Error> {
@@ -442,8 +433,8 @@ mod tests {
 
         fn fault(
             obj: &gem::Object<Self>,
-            _device: &drm::Device<Driver, drm::Registered>,
-            _reg_data: &(),
+            _device: &drm::Device<Driver<Object>, drm::Registered>,
+            _reg_data: &Atomic<u32>,
             fault: &Fault,
         ) -> Result<Pages> {
             obj.faults.lock().push(*fault, GFP_KERNEL)?;
@@ -462,37 +453,10 @@ mod tests {
         }
     }
 
-    #[vtable]
-    impl drm::Driver for Driver {
-        type Data = Data;
-        type RegistrationData<'a> = ();
-        type File = Client;
-        type Object = gem::Object<Object>;
-        type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
-
-        const INFO: drm::DriverInfo = drm::DriverInfo {
-            major: 0,
-            minor: 0,
-            patchlevel: 0,
-            name: c"kunit",
-            desc: c"KUnit",
-        };
-        const IOCTLS: &'static [drm::ioctl::DrmIoctlDescriptor] = &[];
-    }
-
-    /// Registers a device until what is returned is dropped, which the caller must not prevent.
-    fn register(parent: &faux::Registration) -> Result<drm::Registration<'_, Driver>> {
-        let parent: &faux::Device<device::Bound> = parent.as_ref();
-        let device = UnregisteredDevice::new(parent, try_pin_init!(Data {}))?;
-
-        // SAFETY: By the caller.
-        unsafe { drm::Registration::new(parent.as_ref(), device, (), 0) }
-    }
-
     /// An object that a file may map.
     fn object(
-        device: &drm::Device<Driver>,
-        file: &OpenFile<Client>,
+        device: &drm::Device<Driver<Object>>,
+        file: &OpenFile<Client<Object>>,
         plan: Plan,
     ) -> Result<ARef<gem::Object<Object>>> {
         let config = gem::ObjectConfig {
@@ -509,7 +473,7 @@ mod tests {
     ///
     /// The address space is the test's own, and ends with it.
     fn map(
-        file: &OpenFile<Client>,
+        file: &OpenFile<Client<Object>>,
         object: &gem::Object<Object>,
         pages: usize,
         flags: usize,
@@ -573,10 +537,9 @@ mod tests {
 
     #[test]
     fn pages_are_filled_in_until_the_device_is_unplugged() -> Result {
-        let parent = faux::Registration::new(c"kunit-mmap-fill", None)?;
-        let registration = register(&parent)?;
-        let file = OpenFile::new(registration.device())?;
-        let object = object(registration.device(), &file, PLAN)?;
+        let mut device = TestDevice::new(c"kunit-mmap-fill")?;
+        let file = OpenFile::new(&device)?;
+        let object = object(&device, &file, PLAN)?;
         for (page, value) in (0..PAGES).zip(1u8..) {
             object.block.set(page, value);
         }
@@ -606,7 +569,7 @@ mod tests {
         assert!(faults(&object)?[..] == expected[..]);
 
         // Whoever has it mapped still neither reads nor writes the driver's memory any more.
-        drop(registration);
+        device.unplug();
         assert_eq!(peek(at(1))?, 0);
         poke(at(1), 7)?;
         assert_eq!(peek(at(1))?, 7);
@@ -617,14 +580,13 @@ mod tests {
 
     #[test]
     fn faults_stay_within_mapping_and_memory() -> Result {
-        let parent = faux::Registration::new(c"kunit-mmap-page", None)?;
-        let registration = register(&parent)?;
-        let file = OpenFile::new(registration.device())?;
+        let device = TestDevice::new(c"kunit-mmap-page")?;
+        let file = OpenFile::new(&device)?;
         let plan = Plan {
             one_page: true,
             ..PLAN
         };
-        let object = object(registration.device(), &file, plan)?;
+        let object = object(&device, &file, plan)?;
         let address = map(&file, &object, 3, MAP_SHARED)?;
 
         // The same page three times, which the driver tells the address of.
@@ -653,10 +615,9 @@ mod tests {
             assert_eq!(reason(error), reason_is);
         }
 
-        let parent = faux::Registration::new(c"kunit-mmap-error", None)?;
-        let registration = register(&parent)?;
-        let file = OpenFile::new(registration.device())?;
-        let object = object(registration.device(), &file, PLAN)?;
+        let device = TestDevice::new(c"kunit-mmap-error")?;
+        let file = OpenFile::new(&device)?;
+        let object = object(&device, &file, PLAN)?;
         object.block.set(0, 1);
         let address = map(&file, &object, PAGES, MAP_SHARED)?;
 
@@ -673,16 +634,14 @@ mod tests {
 
     #[test]
     fn mappings_are_shared_and_cached_as_the_driver_says() -> Result {
-        let parent = faux::Registration::new(c"kunit-mmap-vma", None)?;
-        let registration = register(&parent)?;
-        let device = registration.device();
-        let file = OpenFile::new(device)?;
+        let device = TestDevice::new(c"kunit-mmap-vma")?;
+        let file = OpenFile::new(&device)?;
         let refusing = Plan {
             caching: Err(EPERM),
             ..PLAN
         };
 
-        let refused = object(device, &file, refusing)?;
+        let refused = object(&device, &file, refusing)?;
         assert_eq!(map(&file, &refused, PAGES, MAP_SHARED), Err(EPERM));
         assert_eq!(map(&file, &refused, PAGES, MAP_PRIVATE), Err(EINVAL));
 
@@ -691,7 +650,7 @@ mod tests {
                 caching: Ok(caching),
                 ..PLAN
             };
-            let object = object(device, &file, plan)?;
+            let object = object(&device, &file, plan)?;
             assert_eq!(map(&file, &object, PAGES, MAP_PRIVATE), Err(EINVAL));
             let address = map(&file, &object, PAGES, MAP_SHARED)?;
             let (has, prot) = vma(address)?;
