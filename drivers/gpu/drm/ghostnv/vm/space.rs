@@ -69,10 +69,12 @@ pub(crate) struct Space<'a> {
     mem: Arc<Memory<'a>>,
 }
 
-/// A whole number of pages that is all there is of an address space for the kernel.
+/// The addresses that the kernel takes of its part: no more than channels ever need, since the
+/// allocator has a block for each bit of the length before anything is taken.
 fn addresses(kernel: Range<u64>) -> Result<Addresses> {
     /// Host reaches 40 bits of addresses, and cannot fetch what ends with the last of them.
     const HOST_END: u64 = (1 << 40) - SZ_4K as u64;
+    const LEN_MAX: u64 = 1 << 38;
     // If all of it is out of Host's reach, there may be other uses for it than channels.
     let end = if kernel.start < HOST_END {
         kernel.end.min(HOST_END)
@@ -80,7 +82,7 @@ fn addresses(kernel: Range<u64>) -> Result<Addresses> {
         kernel.end
     };
 
-    Addresses::new(kernel.start..end)
+    Addresses::new(kernel.start..end.min(kernel.start.saturating_add(LEN_MAX)))
 }
 
 impl<'a> Space<'a> {
