@@ -5,8 +5,8 @@
 // are kept change no more.
 
 fn run_later(maps: &Maps<'_>, mut bind: Bind) {
-    let (changes, arrived) = maps.run_later(&mut bind);
-    maps.release(changes, arrived);
+    let (changes, ran) = maps.run_later(&mut bind);
+    maps.release(changes, ran.arrived);
     maps.abandon(bind);
 }
 

@@ -5,14 +5,16 @@
 //! A bind is prepared, which may fail and then changes nothing, and run, which allocates nothing
 //! and so can be done where others wait for its fence. What a client asks for wrongly is found
 //! while preparing. Sparse regions change as soon as nothing can fail any more, and in the order of
-//! the ioctls. Whatever the number of its operations, a bind ends with one read over the bus,
-//! and one invalidate if it took something away; the memory that it took away is let go after that.
+//! the ioctls. Whatever the number of its operations, a bind changes page tables with one read over
+//! the bus, and one invalidate if it took something away. GPUVM hears of it after that: what it
+//! does not know of any more may be freed by whoever binds next, and the GPU must not reach that.
 
 use kernel::{
     drm::gpuvm::{
         GpuVaAlloc,
         GpuVmBo,
-        OpMapRequest, //
+        OpMapRequest,
+        UniqueRefGpuVm, //
     },
     prelude::*,
     sync::aref::ARef, //
@@ -125,6 +127,33 @@ impl Step {
             _ => false,
         }
     }
+
+    /// Tells GPUVM, which takes a reference to what is mapped, and drops those to what was.
+    fn tell(&self, maps: &mut UniqueRefGpuVm<Mapper>, spare: &mut Spare<'_>) -> Result {
+        match self {
+            Self::Map {
+                va,
+                len,
+                bo,
+                offset,
+                ..
+            } => maps.sm_map(OpMapRequest {
+                addr: *va,
+                range: *len,
+                gem_offset: *offset,
+                vm_bo: bo,
+                context: spare,
+            }),
+            Self::Clear { va, len, .. } => maps.sm_unmap(*va, *len, spare),
+        }
+    }
+
+    /// Keeps the memory that it maps for ever, as page tables may show it and GPUVM does not.
+    fn leak(&self) {
+        if let Self::Map { bo, .. } = self {
+            core::mem::forget(bo.clone());
+        }
+    }
 }
 
 /// Calls `f` with each change that a step makes to page tables.
@@ -171,6 +200,23 @@ pub(crate) struct Bind {
     /// It is run at once, and its steps follow each other in the order of addresses: the tables
     /// that it needs can be told from those that are there.
     in_order: bool,
+    /// Steps that the page tables show.
+    shown: usize,
+}
+
+/// What came of running a bind.
+pub(super) struct Ran {
+    /// Whether it was done.
+    pub(super) done: Result,
+    /// Whether the hardware knows of all changes; if not, it is lost.
+    pub(super) arrived: Result,
+}
+
+impl Ran {
+    /// What whoever asked for it is told.
+    pub(super) fn result(self) -> Result {
+        self.done.and(self.arrived)
+    }
 }
 
 /// Whether ranges follow each other in the order of addresses, and none overlaps another.
@@ -220,6 +266,7 @@ impl Maps<'_> {
             spare: KVVec::with_capacity(spare, GFP_KERNEL)?,
             stock: Stock::empty(),
             in_order: !later && are_in_order(requests),
+            shown: 0,
         };
 
         match self.prepare_all(requests, regions, &mut bind) {
@@ -344,28 +391,51 @@ impl Maps<'_> {
         let mut bind = self.prepare(requests, false, &mut regions)?;
         let mut changes = Changes::new();
 
-        let done = self.run_now(&mut bind, &mut changes);
-        if done.is_ok() {
+        let ran = self.run_now(&mut bind, &mut changes);
+        if ran.done.is_ok() {
             regions.keep();
         } else {
             drop(regions);
         }
-        let forgotten = self.space.commit(changes);
+        self.release(changes, ran.arrived);
         self.abandon(bind);
-        done.and(forgotten)
+        ran.result()
     }
 
-    /// Takes what a bind needs as things are now, and applies it.
-    fn run_now(&self, bind: &mut Bind, changes: &mut Changes<Table>) -> Result {
+    /// Takes what a bind needs as things are now, and runs it.
+    fn run_now(&self, bind: &mut Bind, changes: &mut Changes<Table>) -> Ran {
         loop {
             let mut maps = self.maps.lock();
-            let (need, spare) = self.space.with_tree(|tree, _| bind.exact_need(tree))?;
-            if need.at_most(bind.stock.have()) && spare <= bind.spare.len() {
-                return bind.apply(&mut maps, self, changes);
-            }
-            drop(maps);
-            self.space.fill(&mut bind.stock, need)?;
-            bind.fill_spare(spare)?;
+            // Nobody else changes the tables between looking at them and changing them.
+            let shown = self.space.with_tree(|tree, tables| {
+                let (need, spare) = bind.exact_need(tree)?;
+                if need.at_most(bind.stock.have()) && spare <= bind.spare.len() {
+                    bind.show(tree, tables, changes).map(|()| None)
+                } else {
+                    Ok(Some((need, spare)))
+                }
+            });
+            let done = match shown {
+                Ok(None) => Ok(()),
+                Ok(Some((need, spare))) => {
+                    drop(maps);
+                    let filled = self
+                        .space
+                        .fill(&mut bind.stock, need)
+                        .and_then(|()| bind.fill_spare(spare));
+                    match filled {
+                        Ok(()) => continue,
+                        Err(e) => {
+                            return Ran {
+                                done: Err(e),
+                                arrived: Ok(()),
+                            }
+                        }
+                    }
+                }
+                Err(e) => Err(e),
+            };
+            return self.settle(bind, &mut maps, changes, done);
         }
     }
 
@@ -373,15 +443,32 @@ impl Maps<'_> {
     /// and allocates nothing. [`Self::abandon`] has to follow, when nobody waits any more.
     ///
     /// Returns the changes, for [`Self::release`].
-    pub(super) fn run_later(&self, bind: &mut Bind) -> (Changes<Table>, Result) {
+    pub(super) fn run_later(&self, bind: &mut Bind) -> (Changes<Table>, Ran) {
         let mut changes = Changes::new();
-        let done = {
-            let mut maps = self.maps.lock();
-            bind.apply(&mut maps, self, &mut changes)
-        };
-        let forgotten = self.space.arrive(&changes);
+        let mut maps = self.maps.lock();
+        let done = self
+            .space
+            .with_tree(|tree, tables| bind.show(tree, tables, &mut changes));
+        let ran = self.settle(bind, &mut maps, &changes, done);
 
-        (changes, done.and(forgotten))
+        (changes, ran)
+    }
+
+    /// Has the hardware see what page tables show, and GPUVM then, which lets go of memory.
+    fn settle(
+        &self,
+        bind: &mut Bind,
+        maps: &mut UniqueRefGpuVm<Mapper>,
+        changes: &Changes<Table>,
+        done: Result,
+    ) -> Ran {
+        let arrived = self.space.arrive(changes);
+        let told = bind.tell(maps);
+
+        Ran {
+            done: done.and(told),
+            arrived,
+        }
     }
 }
 
@@ -426,51 +513,49 @@ impl Bind {
         Ok((running.need(), spare))
     }
 
-    fn apply(
+    /// Has page tables show all steps. With what was prepared, or [needed](Self::exact_need), this
+    /// cannot fail; if it does, some steps are shown, and nothing is that may be freed.
+    fn show<'t>(
         &mut self,
-        maps: &mut kernel::drm::gpuvm::UniqueRefGpuVm<Mapper>,
-        vm: &Maps<'_>,
+        tree: &mut Tree<Tables<'t>>,
+        tables: &Tables<'t>,
         changes: &mut Changes<Table>,
     ) -> Result {
         let Self {
             steps,
-            spare,
             stock,
+            shown,
             ..
         } = self;
 
         for step in steps.iter() {
-            let context = &mut Spare(&mut *spare);
-            match step {
-                Step::Map {
-                    va,
-                    len,
-                    bo,
-                    offset,
-                    ..
-                } => maps.sm_map(OpMapRequest {
-                    addr: *va,
-                    range: *len,
-                    gem_offset: *offset,
-                    vm_bo: bo,
-                    context,
-                })?,
-                Step::Clear { va, len, .. } => maps.sm_unmap(*va, *len, context)?,
-            }
-            vm.space.with_tree(|tree, tables| {
-                each_change(step, |va, len, what| {
-                    tree.set(tables, va, len, what, stock, changes)
-                })
-            })?;
+            each_change(step, |va, len, what| {
+                tree.set(tables, va, len, what, stock, changes)
+            })
+            .inspect_err(|_| step.leak())?;
+            *shown += 1;
         }
-        vm.space.with_tree(|tree, tables| {
-            for step in steps.iter() {
-                if let Step::Clear { va, len, .. } = step {
-                    tree.sweep(tables, *va, *len, changes);
-                }
+        for step in steps.iter() {
+            if let Step::Clear { va, len, .. } = step {
+                tree.sweep(tables, *va, *len, changes);
             }
-        });
+        }
         Ok(())
+    }
+
+    /// Tells GPUVM of the steps that page tables show.
+    fn tell(&mut self, maps: &mut UniqueRefGpuVm<Mapper>) -> Result {
+        let mut result = Ok(());
+
+        for step in self.steps.iter().take(self.shown) {
+            if result.is_ok() {
+                result = step.tell(maps, &mut Spare(&mut self.spare));
+            }
+            if result.is_err() {
+                step.leak();
+            }
+        }
+        result
     }
 }
 
@@ -483,6 +568,7 @@ impl Bind {
             spare: KVVec::new(),
             stock: Stock::empty(),
             in_order: false,
+            shown: 0,
         }
     }
 }

@@ -76,7 +76,7 @@ struct Job<'a> {
     fence: Option<DriverFence<Timeline>>,
     /// What it did, and whether that arrived.
     changes: Changes<Table>,
-    result: Result,
+    arrived: Result,
     fences: Fences,
     waits: Option<Waits<ScopedWork<Worker<'a>>>>,
     next: Option<KBox<Job<'a>>>,
@@ -90,9 +90,11 @@ impl Job<'_> {
     /// Runs it: all that somebody may wait for.
     fn run(&mut self, maps: &Maps<'_>) {
         let signalling = Signalling::begin();
-        (self.changes, self.result) = maps.run_later(&mut self.bind);
+        let (changes, ran) = maps.run_later(&mut self.bind);
+        self.changes = changes;
+        self.arrived = ran.arrived;
         if let Some(fence) = self.fence.take() {
-            fence.signal_with(self.result);
+            fence.signal_with(ran.result());
         }
         drop(signalling);
     }
@@ -108,10 +110,10 @@ impl Job<'_> {
         let Self {
             bind,
             changes,
-            result,
+            arrived,
             ..
         } = KBox::into_inner(self);
-        maps.release(changes, result);
+        maps.release(changes, arrived);
         maps.abandon(bind);
     }
 }
@@ -309,7 +311,7 @@ impl<'a> Later<'a> {
                     bind,
                     fence: Some(fence),
                     changes: Changes::new(),
-                    result: Ok(()),
+                    arrived: Ok(()),
                     fences,
                     waits: None,
                     next: None,
@@ -364,7 +366,7 @@ mod tests {
             bind: Bind::empty(),
             fence: None,
             changes: Changes::new(),
-            result: Err(name),
+            arrived: Err(name),
             fences: waits,
             waits: None,
             next: None,
@@ -373,7 +375,7 @@ mod tests {
     }
 
     fn name(job: Option<KBox<Job<'_>>>) -> Option<Error> {
-        job.and_then(|job| job.result.err())
+        job.and_then(|job| job.arrived.err())
     }
 
     #[test]
