@@ -29,6 +29,10 @@ use kernel::{
     scatterlist::SGTable,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Mutex, //
     }, //
 };
@@ -38,6 +42,7 @@ pub(crate) mod clear;
 use clear::Cleaner;
 
 use crate::{
+    file::File,
     gpu::Core,
     mem::{
         bar1::Window,
@@ -98,6 +103,8 @@ pub(crate) struct Bo {
     /// Where the GPU finds it; sorted, and of the size of the object at least.
     runs: KVVec<Run>,
     shareable: bool,
+    /// The number of the client that has it, if no other can; zero before it does.
+    client: Atomic<u64>,
     tile_mode: u32,
     kind: u8,
     /// Where in BAR1 it is, once it was there.
@@ -280,11 +287,25 @@ impl gem::DriverObject for Bo {
         try_pin_init!(Self {
             runs: parts.runs,
             shareable: parts.shareable,
+            client: Atomic::new(0),
             tile_mode: parts.tile_mode,
             kind: parts.kind,
             window <- new_mutex!(None, "Bo::window"),
             backing: parts.backing,
         })
+    }
+
+    /// Another client could get it by its global name, though jobs leave no fences with it.
+    fn open(obj: &Object, file: &drm::File<File>) -> Result {
+        if obj.shareable {
+            return Ok(());
+        }
+        let client = file.client_id();
+
+        match obj.client.cmpxchg(0, client, Relaxed) {
+            Err(first) if first != client => Err(EPERM),
+            _ => Ok(()),
+        }
     }
 
     const MMAP: bool = true;
