@@ -41,6 +41,9 @@ const OPS_MAX: u32 = 1 << 14;
 type Words = [u64; 5];
 const _: () = assert!(size_of::<drm_nouveau_vm_bind_op>() == size_of::<Words>());
 
+/// The flags that are the kind of a mapping's pages.
+const KINDS: u32 = 0xff;
+
 /// What an operation asks for, but for the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ask {
@@ -55,6 +58,10 @@ fn parse([head, object, va, offset, len]: Words) -> Result<(Ask, u64, u64)> {
     // CAST: halves by intent; a structure's first field is in the lower one.
     let (op, flags, handle) = (head as u32, (head >> 32) as u32, object as u32);
     let sparse = flags & uapi::DRM_NOUVEAU_VM_BIND_SPARSE != 0;
+
+    if flags & !(uapi::DRM_NOUVEAU_VM_BIND_SPARSE | KINDS) != 0 {
+        return Err(EINVAL);
+    }
 
     // CAST: The lowest byte by intent.
     let ask = match (op, sparse) {
@@ -166,6 +173,9 @@ mod tests {
             assert_eq!(parse(words), Ok((ask, 0x1000, 0x3000)));
         }
         assert_eq!(parse([2, 0, 0, 0, 0]), Err(EINVAL));
+        for bit in 9..32 {
+            assert_eq!(parse([1 << (32 + bit), 9, 0x1000, 0, 0x1000]), Err(EINVAL));
+        }
         assert_eq!(parse([u64::MAX; 5]), Err(EINVAL));
     }
 }
