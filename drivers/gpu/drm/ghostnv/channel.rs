@@ -285,11 +285,16 @@ impl<'a> Channel<'a> {
         self.shared.jobs.idle_fence()
     }
 
-    /// Waits until all jobs so far are done, unless the caller is killed, or it takes too long.
+    /// A fence that signals when all jobs so far have ended; see [`Queue::last_fence`].
+    pub(crate) fn last_fence(&self) -> ARef<Fence> {
+        self.shared.jobs.last_fence()
+    }
+
+    /// Waits until all jobs so far have ended, unless the caller is killed, or it takes too long.
     pub(crate) fn wait_idle(&self) {
-        if let Ok(fence) = self.idle_fence() {
-            let _ = fence.wait_timeout(msecs_to_jiffies(time_limit()));
-        }
+        let _ = self
+            .last_fence()
+            .wait_timeout(msecs_to_jiffies(time_limit()));
     }
 
     /// Allocates what a job needs that waits for `fences`.

@@ -208,6 +208,8 @@ impl<'a> Client<'a> {
 
     /// Ends a channel; `ENOENT` if there is no such.
     pub(crate) fn close_channel(&self, number: u32) -> Result {
+        // As long as it is at work it is among those whose jobs are waited for.
+        self.channel(number)?.wait_idle();
         let (channel, so_far) = {
             let mut state = self.state.lock();
             let channel = state.channels.remove(&number).ok_or(ENOENT)?;
@@ -268,10 +270,10 @@ impl<'a> Client<'a> {
         let mut fences = KVec::new();
 
         for channel in self.state.lock().channels.values() {
-            match channel.idle_fence() {
-                Ok(fence) if !fence.is_signaled() => fences.push(fence, GFP_KERNEL)?,
-                // The jobs of one that has failed have ended.
-                _ => (),
+            // The GPU may still be at work on the jobs of one that is being stopped.
+            let fence = channel.last_fence();
+            if !fence.is_signaled() {
+                fences.push(fence, GFP_KERNEL)?;
             }
         }
         Ok(fences)

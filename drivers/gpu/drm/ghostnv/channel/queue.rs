@@ -97,6 +97,14 @@ impl<W> State<W> {
         idle
     }
 
+    /// The fence of the last job.
+    fn last_fence(&self) -> ARef<Fence> {
+        match self.jobs.last() {
+            Some(job) => job.fence.fence().clone(),
+            None => Fence::signaled(),
+        }
+    }
+
     /// Keeps account of the time after a job was taken out.
     fn account(&mut self) {
         if let Some(since) = self.since {
@@ -318,10 +326,12 @@ impl<H: Host, W> Queue<H, W> {
         if state.dead {
             return Err(ENODEV);
         }
-        Ok(match state.jobs.last() {
-            Some(job) => job.fence.fence().clone(),
-            None => Fence::signaled(),
-        })
+        Ok(state.last_fence())
+    }
+
+    /// A fence that signals when all jobs so far have ended, be it that the channel has failed.
+    pub(crate) fn last_fence(&self) -> ARef<Fence> {
+        self.state.lock().last_fence()
     }
 }
 

@@ -156,6 +156,7 @@ mod cases {
     #[test]
     fn nobody_rings_for_a_closed_queue() -> Result {
         let (gpu, queue) = queue()?;
+        assert!(queue.last_fence().is_signaled());
         let given = submit(&queue, 1, true)?;
         let waiting = submit(&queue, 1, false)?;
         let counts = gpu.counts();
@@ -164,13 +165,16 @@ mod cases {
         assert!(!queue.release(waiting.number));
         assert!(queue.begin(1).is_err());
         assert_eq!(gpu.counts(), counts);
-        // What the GPU has may still be done.
+        // What the GPU has may still be done, and is waited for.
+        assert!(queue.idle_fence().is_err());
+        assert!(!queue.last_fence().is_signaled());
         gpu.completed.store(1, Relaxed);
         queue.complete();
         assert_eq!(given.fence.status(), Some(Ok(())));
         assert!(!waiting.fence.is_signaled());
         queue.fail(EIO);
         assert_eq!(waiting.fence.status(), Some(Err(EIO)));
+        assert!(queue.last_fence().is_signaled());
         Ok(())
     }
 
