@@ -9,7 +9,10 @@
 //! of BAR1 that a fault put into its mapping, and all mappings are gone when the object is freed.
 
 use kernel::{
-    io::PhysAddr,
+    io::{
+        write_combined::WriteCombined,
+        PhysAddr, //
+    },
     new_mutex,
     pci,
     prelude::*,
@@ -71,14 +74,19 @@ pub(crate) struct Bar1<'bound> {
     space: Addresses,
     start: PhysAddr,
     root: u64,
+    /// What has it mapped write-combining, if that can be. Outlives the mappings, which are gone
+    /// once the device is unregistered.
+    _write_combined: Option<WriteCombined<'bound>>,
     #[pin]
     tree: Mutex<Tree<Tables<'bound>>>,
 }
 
 impl<'bound> Bar1<'bound> {
     /// Takes all of BAR1, whose page directory is at `root`.
-    pub(crate) fn new<'a>(
-        pdev: &'a pci::Device<kernel::device::Bound>,
+    ///
+    /// Without write-combining it works as well, but each store is a transaction on the bus.
+    pub(crate) fn new(
+        pdev: &'bound pci::Device<kernel::device::Bound>,
         bar2: Arc<Bar2<'bound>>,
         tlb: Arc<Tlb<'bound>>,
         tables: Arc<Tables<'bound>>,
@@ -88,6 +96,10 @@ impl<'bound> Bar1<'bound> {
         let (start, len) = (pdev.resource_start(1)?, pdev.resource_len(1)?);
         let space = Addresses::new(0..len)?;
         let tree = Tree::below(format, Table::foreign(root))?;
+        let write_combined = pdev
+            .write_combined(1)
+            .inspect_err(|e| dev_warn!(pdev, "BAR1 cannot be mapped write-combining: {e:?}\n"))
+            .ok();
 
         Ok(try_pin_init!(Self {
             bar2,
@@ -96,6 +108,7 @@ impl<'bound> Bar1<'bound> {
             space,
             start,
             root,
+            _write_combined: write_combined,
             tree <- new_mutex!(tree),
         }))
     }
