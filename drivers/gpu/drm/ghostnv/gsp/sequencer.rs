@@ -9,6 +9,7 @@
 //!
 //! Facts: open-gpu-kernel-modules 570.144, `rmgspseq.h` and `kernel_gsp.c`
 //! (`kgspExecuteSequencerBuffer_IMPL`), where the count of used words is an index into the words.
+//! How long a poll without a limit of its own may take is a fact of nouveau and nova-core.
 
 use kernel::{
     io::{
@@ -33,6 +34,17 @@ const SAVED_REGISTERS: usize = 8;
 
 /// Longest delay and poll that a program may ask for.
 const LIMIT_US: u32 = 5_000_000;
+
+/// How long a poll may take of which the program does not say it, which it does by a zero.
+const POLL_DEFAULT: Delta = Delta::from_secs(4);
+
+/// How long a poll may take.
+fn poll_limit(timeout_us: u32) -> Delta {
+    match timeout_us {
+        0 => POLL_DEFAULT,
+        us => Delta::from_micros(i64::from(us.min(LIMIT_US))),
+    }
+}
 
 /// One command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +203,7 @@ fn execute(command: Command, hw: Hw<'_>, core: &mut impl Core) -> Result {
             error,
         } => {
             let register = usize::try_from(register)?;
-            let limit = Delta::from_micros(i64::from(timeout_us.min(LIMIT_US)));
+            let limit = poll_limit(timeout_us);
             // So that the loop below cannot fail by the register's number.
             bar.try_read32(register)?;
             hw.poll(Delta::from_micros(10), limit, || {
@@ -255,6 +267,18 @@ mod tests {
         expect(Command::CoreResume);
         assert_eq!(commands.next(), None);
         Ok(())
+    }
+
+    #[test]
+    fn polls_have_limits() {
+        for (timeout_us, limit) in [
+            (0, Delta::from_secs(4)),
+            (1, Delta::from_micros(1)),
+            (LIMIT_US, Delta::from_secs(5)),
+            (u32::MAX, Delta::from_secs(5)),
+        ] {
+            assert!(poll_limit(timeout_us) == limit);
+        }
     }
 
     #[test]
