@@ -44,6 +44,9 @@ pub enum RpcAction {
     Resize,
     /// Publish `value` as the write pointer of the message ring.
     Pointer,
+    /// For an event: hold it back until the next reply, to `selector` if there is one, and send it
+    /// right behind that. One interrupt tells of both.
+    Behind,
 }
 
 /// What becomes of a number that a driver reads.
@@ -111,7 +114,8 @@ pub enum Fault {
         /// RPC function number; without one, any RPC. Swallowing all from the `nth` on is what a dead
         /// firmware looks like.
         function: Option<u32>,
-        /// For GSP_RM_CONTROL the control, for GSP_RM_ALLOC the class.
+        /// For GSP_RM_CONTROL the control, for GSP_RM_ALLOC the class. For an event what it is held
+        /// back for.
         selector: Option<u32>,
         /// What to do.
         action: RpcAction,
@@ -271,6 +275,8 @@ impl Planned {
 pub struct RpcFault {
     /// What to do.
     pub action: RpcAction,
+    /// The control or class.
+    pub selector: Option<u32>,
     /// Delay in milliseconds.
     pub ms: u64,
     /// RM status.
@@ -385,7 +391,7 @@ impl FaultPlan {
                 nth,
                 count,
             } if fun.is_none_or(|f| f == function) && sel.is_none_or(|s| s == selector) => {
-                Some((RpcFault { action, ms, status, at, width, value }, nth, count))
+                Some((RpcFault { action, selector: sel, ms, status, at, width, value }, nth, count))
             }
             _ => None,
         })
@@ -399,9 +405,18 @@ impl FaultPlan {
             // Those that name no function would count it; they are for replies.
             return self.hit(|f| match *f {
                 Fault::Rpc {
-                    function, action, ms, status, at, width, value, nth, count, ..
+                    function,
+                    selector,
+                    action,
+                    ms,
+                    status,
+                    at,
+                    width,
+                    value,
+                    nth,
+                    count,
                 } if function == Some(event) => {
-                    Some((RpcFault { action, ms, status, at, width, value }, nth, count))
+                    Some((RpcFault { action, selector, ms, status, at, width, value }, nth, count))
                 }
                 _ => None,
             });

@@ -86,6 +86,13 @@ struct Delayed {
     then: Option<Phase>,
 }
 
+/// An event that is sent right behind a reply.
+struct Held {
+    /// What the reply is to; any, if there is none.
+    behind: Option<u32>,
+    message: Message,
+}
+
 /// The software on the core.
 struct Core {
     queues: Queues,
@@ -94,6 +101,7 @@ struct Core {
     rm: Rm,
     phase: Phase,
     delayed: Vec<Delayed>,
+    held: Vec<Held>,
     /// The command queue was not drained yet.
     kicked: bool,
     /// Fault: the command queue is never read.
@@ -220,6 +228,7 @@ impl Core {
             rm: Rm::new(hw, info)?,
             phase: Phase::Booting { system_info: false, registry: false },
             delayed: Vec::new(),
+            held: Vec::new(),
             kicked: true,
             deaf: hw.env.faults.boot(Stage::Queue),
             restore_at: None,
@@ -282,6 +291,11 @@ impl Core {
                 let len = message.payload.len() as u64;
                 message.payload.resize(fault.map_or(0, |f| f.value.of(len, 2)) as usize, 0xff);
             }
+            // No more of them than of replies that wait.
+            Some(RpcAction::Behind) if self.held.len() < rpc::MAX_DELAYED => {
+                self.held.push(Held { behind: fault.and_then(|f| f.selector), message });
+                return;
+            }
             _ => {}
         }
         self.send(hw, &message, None);
@@ -290,6 +304,17 @@ impl Core {
     fn send(&mut self, hw: &mut Machine, message: &Message, spoil: Option<Spoil>) {
         rpc::trace_out(&mut hw.env, message);
         self.queues.send(&mut hw.env, message, spoil);
+    }
+
+    /// A reply has been sent, to what this is the control or class of: events follow it.
+    fn follow(&mut self, hw: &mut Machine, selector: u32) {
+        let (now, later): (Vec<_>, _) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| held.behind.is_none_or(|behind| behind == selector));
+        self.held = later;
+        for held in now {
+            self.send(hw, &held.message, None);
+        }
     }
 
     fn send_due(&mut self, hw: &mut Machine) {

@@ -123,7 +123,8 @@ impl Core {
 
     fn request_with_reply(&mut self, hw: &mut Machine, request: Request) {
         let Request { function, sequence, mut payload } = request;
-        let fault = hw.env.faults.rpc(function, selector(function, &payload));
+        let about = selector(function, &payload);
+        let fault = hw.env.faults.rpc(function, about);
         hw.env.firmware.requests += 1;
         hw.env.faults.requested();
         let phase = self.phase;
@@ -132,7 +133,10 @@ impl Core {
                 let status = fault.map_or(0, |f| f.status);
                 match status_field(function) {
                     Some(off) => put_u32(&mut payload, off, status),
-                    None => return self.reply_status(hw, function, sequence, payload, status),
+                    None => {
+                        self.reply_status(hw, function, sequence, payload, status);
+                        return self.follow(hw, about);
+                    }
                 }
                 Status::OK
             }
@@ -175,9 +179,10 @@ impl Core {
             Some(RpcAction::Checksum) => Some(Spoil::Checksum),
             Some(RpcAction::Length) => Some(Spoil::Length),
             Some(RpcAction::Signature) => Some(Spoil::Signature),
-            Some(RpcAction::Status) | None => None,
+            Some(RpcAction::Status | RpcAction::Behind) | None => None,
         };
         self.send(hw, &message, spoil);
+        self.follow(hw, about);
     }
 
     /// Whether there is no room for another reply that waits.

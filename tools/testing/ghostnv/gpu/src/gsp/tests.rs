@@ -57,6 +57,32 @@ fn the_fault_plan_spoils_replies() {
 }
 
 #[test]
+fn an_event_is_held_back_for_a_reply() {
+    for (selector, first) in [("", 0u32), ("selector=0x20800a1c", 0x2080_0a1c)] {
+        let mut d = Driver::booted();
+        faults(
+            &mut d,
+            &format!(
+                "[[fault]]\nkind='event'\nevent=0x1006\nsize=272\n\
+                 [[fault]]\nkind='rpc'\nfunction=0x1006\naction='behind'\n{selector}"
+            ),
+        );
+        d.gsp.step(&mut d.hw);
+        assert_eq!(d.pop(), None);
+        if first != 0 {
+            assert_eq!(d.call(65, &[0; 1656]).function, 65);
+            assert_eq!(d.pop(), None);
+        }
+        let mut control = [0; 24];
+        control[8..12].copy_from_slice(&first.to_le_bytes());
+        d.call(76, &control);
+        assert_eq!(d.pop().map(|r| (r.function, r.payload.len())), Some((0x1006, 272)));
+        assert_eq!(d.hw.env.faults.fired(), [1, 1]);
+        assert_eq!((d.call(65, &[0; 1656]).function, d.pop()), (65, None));
+    }
+}
+
+#[test]
 fn only_so_many_replies_wait() {
     let mut d = Driver::booted();
     faults(&mut d, "[[fault]]\nkind='rpc'\naction='delay'\nms=60000\ncount=1000000");
