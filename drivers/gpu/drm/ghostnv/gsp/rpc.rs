@@ -6,9 +6,10 @@
 //! what its reply means. All have one deadline, `rpc_timeout_ms`: none is known to take long, and a
 //! firmware that is busy says so. One call is under way at a time. Its caller sleeps until an
 //! interrupt of the GSP, looks at the message ring, hands events to whoever they concern and takes
-//! the reply. A call that gets no reply by its deadline is named in the log and ends the
-//! conversation: the reply might still come and be taken for another call's, and a firmware that
-//! stopped answering does not start again.
+//! the reply. Before it goes it handles what has come behind that: there may be no other interrupt
+//! for it. A call that gets no reply by its deadline is named in the log and ends the conversation:
+//! the reply might still come and be taken for another call's, and a firmware that stopped
+//! answering does not start again.
 
 use kernel::{
     device::{
@@ -342,7 +343,9 @@ impl<'bound> Link<'bound> {
             let mut inner = self.inner.lock();
             inner.request.clear();
             notice.encode(&mut inner.request)?;
-            self.post(&mut inner, N::FUNCTION, N::NAME)
+            let posted = self.post(&mut inner, N::FUNCTION, N::NAME);
+            self.settle(&mut inner);
+            posted
         })
     }
 
@@ -364,7 +367,9 @@ impl<'bound> Link<'bound> {
         };
         loop {
             let mut inner = self.inner.lock();
-            let answered = self.exchange(&mut inner, call)?;
+            let answered = self.exchange(&mut inner, call);
+            self.settle(&mut inner);
+            let answered = answered?;
             let malformed = |_: &Error| dev_err!(self.dev, "GSP: malformed reply to {}\n", C::NAME);
             // Whether it was done nobody knows.
             let unknown = |_: &Error| self.lose(fmt!("GSP: malformed reply to {}", C::NAME));
@@ -438,7 +443,7 @@ impl<'bound> Link<'bound> {
         mut handle: impl FnMut(&Event<'_>) -> Result<Step<()>>,
     ) -> Result {
         let mut inner = self.inner.lock();
-        self.wait(
+        let waited = self.wait(
             &mut inner,
             name,
             deadline,
@@ -454,7 +459,9 @@ impl<'bound> Link<'bound> {
                     Err(e)
                 }
             },
-        )
+        );
+        self.settle(&mut inner);
+        waited
     }
 
     /// Lets the interrupt's thread handle what comes while nobody calls.
@@ -468,13 +475,20 @@ impl<'bound> Link<'bound> {
     ///
     /// A firmware that goes on talking for longer than a call may take is as good as dead.
     pub(crate) fn drain(&self) {
-        let mut inner = self.inner.lock();
+        self.settle(&mut self.inner.lock());
+    }
+
+    /// Handles what is in the ring, which is nobody's. If there is nothing it costs a look.
+    ///
+    /// For an interrupt that comes while somebody [listens](Signal::listen) no thread is woken. So
+    /// whoever has listened calls this once he does not any more.
+    fn settle(&self, inner: &mut Inner) {
         if !inner.open || self.lost.is_set() {
             return;
         }
         let limit = time_limit();
         let pumped = pump(Instant::now(), limit, || {
-            Ok(self.next(&mut inner)?.then(|| {
+            Ok(self.next(inner)?.then(|| {
                 self.unclaimed(&inner.incoming);
                 Step::<()>::Other
             }))
