@@ -33,6 +33,10 @@ use kernel::{
     str::CString,
     sync::{
         aref::ARef,
+        atomic::{
+            AtomicFlag,
+            Relaxed, //
+        },
         Arc, //
     },
     time::{
@@ -121,6 +125,8 @@ pub(crate) struct Body<'a> {
     jobs: Jobs<'a>,
     core: Arc<Core<'a>>,
     owner: CString,
+    /// The firmware has said that it has stopped the channel.
+    failed: AtomicFlag,
 }
 
 /// [`Body`], with the timer for its jobs.
@@ -137,9 +143,10 @@ impl<'a> Body<'a> {
         let signalling = Signalling::begin();
 
         // Others must not ring for a channel that is not scheduled any more.
-        let stopped = self.jobs.close();
-        // One that has failed was stopped by the firmware itself, which may say no to that.
-        if self.hardware().stop().is_err() && !stopped {
+        let closed = self.jobs.close();
+        // One that has failed was stopped by the firmware itself, which may say no to that. It may
+        // have failed during the call. One that was closed has failed, or been stopped like this.
+        if self.hardware().stop().is_err() && !closed && !self.failed.load(Relaxed) {
             let id = self.hardware().id();
             self.core.link().lose(fmt!("channel {id}: not stopped"));
         }
@@ -181,6 +188,7 @@ impl Watched for Shared<'_> {
     }
 
     fn failed(&self, _: &Failure) {
+        self.failed.store(true, Relaxed);
         self.jobs.fail(EIO);
     }
 
@@ -245,6 +253,7 @@ impl<'a> Channel<'a> {
             jobs <- jobs,
             core,
             owner,
+            failed: AtomicFlag::new(false),
         });
         // SAFETY: `Channel::drop()` takes it from all who share it, and is the last to let go of
         // it. Nothing forgets a `Channel`, which does not outlive `'a`.
