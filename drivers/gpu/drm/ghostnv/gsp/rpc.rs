@@ -186,6 +186,17 @@ fn pump<R>(
     }
 }
 
+/// What taking a message came to, of which `message` says what a good one is.
+///
+/// A damaged one is nobody's, and counts: there may be no end to them either.
+fn step<R>(taken: Taken, message: impl FnOnce() -> Result<Step<R>>) -> Result<Option<Step<R>>> {
+    match taken {
+        Taken::Nothing => Ok(None),
+        Taken::Message => message().map(Some),
+        Taken::Bad(_) => Ok(Some(Step::Other)),
+    }
+}
+
 /// What a look at one message came to.
 pub(crate) enum Step<R> {
     /// What was waited for.
@@ -488,10 +499,10 @@ impl<'bound> Link<'bound> {
         }
         let limit = time_limit();
         let pumped = pump(Instant::now(), limit, || {
-            Ok(self.next(inner)?.then(|| {
+            step(self.next(inner)?, || {
                 self.unclaimed(&inner.incoming);
-                Step::<()>::Other
-            }))
+                Ok(Step::<()>::Other)
+            })
         });
         match pumped {
             Ok(Pumped::Late) => self.lose(fmt!(
@@ -536,16 +547,13 @@ impl<'bound> Link<'bound> {
         Ok(())
     }
 
-    /// Takes the next good message into `incoming`.
-    fn next(&self, inner: &mut Inner) -> Result<bool> {
-        loop {
-            match inner.rings.take(&mut inner.incoming) {
-                Ok(Taken::Message) => return Ok(true),
-                Ok(Taken::Nothing) => return Ok(false),
-                Ok(Taken::Bad(why)) => dev_err!(self.dev, "GSP: message dropped: {why:?}\n"),
-                Err(e) => return Err(e),
-            }
+    /// Takes the next message, if there is one, into `incoming`.
+    fn next(&self, inner: &mut Inner) -> Result<Taken> {
+        let taken = inner.rings.take(&mut inner.incoming)?;
+        if let Taken::Bad(why) = &taken {
+            dev_err!(self.dev, "GSP: message dropped: {why:?}\n");
         }
+        Ok(taken)
     }
 
     /// Deals with a message that no caller asked for.
@@ -605,15 +613,14 @@ impl<'bound> Link<'bound> {
                 let taken = self.next(inner).inspect_err(|e| {
                     self.lose(fmt!("GSP: no {name}: message queue is broken: {e:?}"))
                 })?;
-                if !taken {
-                    return Ok(None);
-                }
-                let message = wire::decode(&inner.incoming)?;
-                let step = accept(&message, &mut inner.reply)?;
-                if matches!(step, Step::Other) {
-                    self.unclaimed(&inner.incoming);
-                }
-                Ok(Some(step))
+                step(taken, || {
+                    let message = wire::decode(&inner.incoming)?;
+                    let step = accept(&message, &mut inner.reply)?;
+                    if matches!(step, Step::Other) {
+                        self.unclaimed(&inner.incoming);
+                    }
+                    Ok(step)
+                })
             })?;
             if let Pumped::Done(result) = pumped {
                 return Ok(result);
@@ -662,6 +669,29 @@ mod tests {
             assert!(matches!(pumped, Pumped::Late));
             assert!(start.elapsed() >= SHORT);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn nor_do_damaged_ones() -> Result {
+        let start = Instant::now();
+        let mut left = 1_000_000;
+        let pumped = pump(start, SHORT, || {
+            left -= 1;
+            let taken = if left > 0 && start.elapsed() < LONG {
+                Taken::Bad(wire::FrameError::Checksum)
+            } else {
+                Taken::Nothing
+            };
+            step(taken, || Ok(Step::Done(())))
+        })?;
+        assert!(matches!(pumped, Pumped::Late));
+        assert!(matches!(
+            step(Taken::Message, || Ok(Step::Done(1)))?,
+            Some(Step::Done(1))
+        ));
+        assert!(step(Taken::Nothing, || Ok(Step::Done(1)))?.is_none());
+        assert_eq!(step::<()>(Taken::Message, || Err(EIO)).err(), Some(EIO));
         Ok(())
     }
 
