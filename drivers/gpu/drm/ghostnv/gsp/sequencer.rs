@@ -18,7 +18,9 @@ use kernel::{
     prelude::*,
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
 };
 
@@ -35,15 +37,41 @@ const SAVED_REGISTERS: usize = 8;
 /// Longest delay and poll that a program may ask for.
 const LIMIT_US: u32 = 5_000_000;
 
+/// Longest that a whole program may take: it may have thousands of delays.
+const PROGRAM_LIMIT: Delta = Delta::from_secs(10);
+
 /// How long a poll may take of which the program does not say it, which it does by a zero.
 const POLL_DEFAULT: Delta = Delta::from_secs(4);
 
-/// How long a poll may take.
-fn poll_limit(timeout_us: u32) -> Delta {
-    match timeout_us {
+/// How long a poll may take, if `left` is left for the program.
+fn poll_limit(timeout_us: u32, left: Delta) -> Delta {
+    let own = match timeout_us {
         0 => POLL_DEFAULT,
         us => Delta::from_micros(i64::from(us.min(LIMIT_US))),
+    };
+    own.min(left)
+}
+
+/// How long a delay is, if `left` is left for the program.
+///
+/// # Errors
+///
+/// `ETIMEDOUT` if that is too little. One that is cut short is none.
+fn delay(microseconds: u32, left: Delta) -> Result<Delta> {
+    let delay = Delta::from_micros(i64::from(microseconds.min(LIMIT_US)));
+    if delay > left {
+        return Err(ETIMEDOUT);
     }
+    Ok(delay)
+}
+
+/// What is left for a program that has run for so long; `ETIMEDOUT` if there is nothing.
+fn left(elapsed: Delta) -> Result<Delta> {
+    let left = PROGRAM_LIMIT - elapsed;
+    if left <= Delta::ZERO {
+        return Err(ETIMEDOUT);
+    }
+    Ok(left)
 }
 
 /// One command.
@@ -165,24 +193,27 @@ pub(crate) trait Core {
     fn resume(&mut self) -> Result;
 }
 
-/// Runs a program.
+/// Runs a program, for [`PROGRAM_LIMIT`] at most, apart from what the core itself takes.
 pub(crate) fn run(program: &Program<'_>, hw: Hw<'_>, core: &mut impl Core) -> Result {
     for command in program.commands() {
         command.inspect_err(|_| dev_err!(hw.dev, "GSP: malformed register program\n"))?;
     }
+    let start: Instant<Monotonic> = Instant::now();
     for (index, command) in program.commands().enumerate() {
         let command = command?;
-        execute(command, hw, core).inspect_err(|e| {
-            dev_err!(
-                hw.dev,
-                "GSP: register program failed at command {index}, {command:x?}: {e:?}\n"
-            )
-        })?;
+        left(start.elapsed())
+            .and_then(|left| execute(command, left, hw, core))
+            .inspect_err(|e| {
+                dev_err!(
+                    hw.dev,
+                    "GSP: register program failed at command {index}, {command:x?}: {e:?}\n"
+                )
+            })?;
     }
     Ok(())
 }
 
-fn execute(command: Command, hw: Hw<'_>, core: &mut impl Core) -> Result {
+fn execute(command: Command, left: Delta, hw: Hw<'_>, core: &mut impl Core) -> Result {
     let bar = hw.bar;
     match command {
         Command::Write { register, value } => bar.try_write32(value, usize::try_from(register)?),
@@ -203,7 +234,7 @@ fn execute(command: Command, hw: Hw<'_>, core: &mut impl Core) -> Result {
             error,
         } => {
             let register = usize::try_from(register)?;
-            let limit = poll_limit(timeout_us);
+            let limit = poll_limit(timeout_us, left);
             // So that the loop below cannot fail by the register's number.
             bar.try_read32(register)?;
             hw.poll(Delta::from_micros(10), limit, || {
@@ -214,7 +245,7 @@ fn execute(command: Command, hw: Hw<'_>, core: &mut impl Core) -> Result {
         }
         Command::Delay { microseconds } => {
             // The firmware asks for a duration; there is nothing else to wait for.
-            fsleep(Delta::from_micros(i64::from(microseconds.min(LIMIT_US))));
+            fsleep(delay(microseconds, left)?);
             Ok(())
         }
         // The saved value goes nowhere that a 570 firmware reads; the access is what counts.
@@ -270,14 +301,30 @@ mod tests {
     }
 
     #[test]
-    fn polls_have_limits() {
-        for (timeout_us, limit) in [
-            (0, Delta::from_secs(4)),
-            (1, Delta::from_micros(1)),
-            (LIMIT_US, Delta::from_secs(5)),
-            (u32::MAX, Delta::from_secs(5)),
+    fn polls_and_delays_have_limits() {
+        for (us, poll, pause) in [
+            (0, 4_000_000, 0),
+            (1, 1, 1),
+            (LIMIT_US, 5_000_000, 5_000_000),
+            (u32::MAX, 5_000_000, 5_000_000),
         ] {
-            assert!(poll_limit(timeout_us) == limit);
+            assert!(poll_limit(us, PROGRAM_LIMIT) == Delta::from_micros(poll));
+            assert!(delay(us, PROGRAM_LIMIT) == Ok(Delta::from_micros(pause)));
+        }
+    }
+
+    #[test]
+    fn a_program_has_a_limit() {
+        let short = Delta::from_micros(3);
+        for (us, poll) in [(0, 3), (1, 1), (3, 3), (4, 3), (u32::MAX, 3)] {
+            assert!(poll_limit(us, short) == Delta::from_micros(poll));
+            assert_eq!(delay(us, short).is_ok(), us <= 3);
+        }
+        let nearly = PROGRAM_LIMIT - short;
+        assert!(left(Delta::ZERO) == Ok(PROGRAM_LIMIT));
+        assert!(left(nearly) == Ok(short));
+        for late in [PROGRAM_LIMIT, PROGRAM_LIMIT + short] {
+            assert!(left(late) == Err(ETIMEDOUT));
         }
     }
 
