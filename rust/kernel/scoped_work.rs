@@ -55,8 +55,7 @@ use crate::{
     prelude::*,
     sync::LockClassKey,
     time::Jiffies,
-    types::Opaque,
-    workqueue::Queue, //
+    types::Opaque, //
 };
 use core::{
     marker::PhantomPinned,
@@ -70,24 +69,20 @@ pub trait ScopedWorkItem: Sync {
     /// again, if at all.
     fn run(&self) -> Option<Jiffies>;
 
-    /// The queue that it runs on.
+    /// The queue that it runs on; the system's for work that is not bound to a processor
+    /// (`system_dfl_wq`) if it is `None`.
     ///
     /// The system's do not promise progress when memory is short: work that others wait for to
     /// get memory, such as by a fence, needs an [`OwnedQueue`].
-    fn queue(&self) -> &Queue {
-        system_dfl()
+    fn queue(&self) -> Option<&OwnedQueue> {
+        None
     }
-}
-
-/// Returns the system's queue for work that is not bound to a processor (`system_dfl_wq`).
-fn system_dfl() -> &'static Queue {
-    // SAFETY: `system_dfl_wq` is a C global, always available.
-    unsafe { Queue::from_raw(bindings::system_dfl_wq) }
 }
 
 /// A queue with a worker of its own for when memory is too short to make one (`WQ_MEM_RECLAIM`).
 ///
-/// Work is not bound to a processor.
+/// Work is not bound to a processor. It is for [`ScopedWork`] only: destroying a queue does not
+/// wait for other work that is to be put there later.
 ///
 /// # Examples
 ///
@@ -128,16 +123,6 @@ impl OwnedQueue {
 
         // INVARIANT: It was made just now.
         Ok(Self(NonNull::new(queue).ok_or(ENOMEM)?))
-    }
-}
-
-impl Deref for OwnedQueue {
-    type Target = Queue;
-
-    #[inline]
-    fn deref(&self) -> &Queue {
-        // SAFETY: By the type invariant.
-        unsafe { Queue::from_raw(self.0.as_ptr()) }
     }
 }
 
@@ -234,15 +219,18 @@ impl<T: ScopedWorkItem> ScopedWork<T> {
     /// May be called in any context. Work that just runs can be queued again.
     #[inline]
     pub fn schedule(&self, delay: Jiffies) -> bool {
-        let queue: *const Queue = self.data.queue();
+        let queue = match self.data.queue() {
+            Some(queue) => queue.0.as_ptr(),
+            // SAFETY: A C global, always available.
+            None => unsafe { bindings::system_dfl_wq },
+        };
         // SAFETY: By the type invariant. The queue is borrowed from the data, and what is queued is
         // taken off it before the data is dropped.
         unsafe {
             bindings::queue_delayed_work_on(
                 // CAST: as the C function takes it.
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                // CAST: `Queue` is transparent.
-                queue.cast_mut().cast(),
+                queue,
                 self.work.get(),
                 delay,
             )
@@ -318,11 +306,8 @@ mod tests {
             Some(0)
         }
 
-        fn queue(&self) -> &Queue {
-            match &self.queue {
-                Some(queue) => queue,
-                None => system_dfl(),
-            }
+        fn queue(&self) -> Option<&OwnedQueue> {
+            self.queue.as_ref()
         }
     }
 

@@ -27,6 +27,7 @@ use kernel::{
     new_scoped_work,
     prelude::*,
     scoped_work::{
+        OwnedQueue,
         ScopedWork,
         ScopedWorkItem, //
     },
@@ -44,7 +45,6 @@ use kernel::{
         Delta,
         Jiffies, //
     },
-    workqueue::Queue as WorkQueue, //
 };
 
 use crate::{
@@ -156,8 +156,8 @@ impl<'a> Body<'a> {
 }
 
 impl ScopedWorkItem for Body<'_> {
-    fn queue(&self) -> &WorkQueue {
-        &self.core.workers
+    fn queue(&self) -> Option<&OwnedQueue> {
+        Some(&self.core.workers)
     }
 
     fn run(&self) -> Option<Jiffies> {

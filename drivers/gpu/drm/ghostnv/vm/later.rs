@@ -33,8 +33,7 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::Jiffies,
-    workqueue::Queue, //
+    time::Jiffies, //
 };
 
 use crate::{
@@ -198,8 +197,8 @@ impl<'a> Worker<'a> {
 }
 
 impl ScopedWorkItem for Worker<'_> {
-    fn queue(&self) -> &Queue {
-        &self.queue
+    fn queue(&self) -> Option<&OwnedQueue> {
+        Some(&self.queue)
     }
 
     fn run(&self) -> Option<Jiffies> {
