@@ -378,50 +378,26 @@ impl FaultPlan {
 
     /// Fault for the reply to this RPC.
     pub fn rpc(&mut self, function: u32, selector: u32) -> Option<RpcFault> {
-        self.hit(|f| match *f {
-            Fault::Rpc {
-                function: fun,
-                selector: sel,
-                action,
-                ms,
-                status,
-                at,
-                width,
-                value,
-                nth,
-                count,
-            } if fun.is_none_or(|f| f == function) && sel.is_none_or(|s| s == selector) => {
-                Some((RpcFault { action, selector: sel, ms, status, at, width, value }, nth, count))
-            }
-            _ => None,
+        self.message(|fun, sel| {
+            fun.is_none_or(|f| f == function) && sel.is_none_or(|s| s == selector)
         })
     }
 
-    /// Fault for an event, which only faults that name it are for.
+    /// Fault for an event, which only faults that name it are for: others are for replies.
     pub fn event(&mut self, event: u32) -> Option<RpcFault> {
-        let named =
-            |f: &Planned| matches!(f.fault, Fault::Rpc { function: Some(f), .. } if f == event);
-        if self.faults.iter().any(named) {
-            // Those that name no function would count it; they are for replies.
-            return self.hit(|f| match *f {
-                Fault::Rpc {
-                    function,
-                    selector,
-                    action,
-                    ms,
-                    status,
-                    at,
-                    width,
-                    value,
-                    nth,
-                    count,
-                } if function == Some(event) => {
-                    Some((RpcFault { action, selector, ms, status, at, width, value }, nth, count))
-                }
-                _ => None,
-            });
-        }
-        None
+        self.message(|fun, _| fun == Some(event))
+    }
+
+    /// Counts a message for the faults whose function and selector are such.
+    fn message(&mut self, is: impl Fn(Option<u32>, Option<u32>) -> bool) -> Option<RpcFault> {
+        self.hit(|f| match *f {
+            Fault::Rpc { function, selector, action, ms, status, at, width, value, nth, count }
+                if is(function, selector) =>
+            {
+                Some((RpcFault { action, selector, ms, status, at, width, value }, nth, count))
+            }
+            _ => None,
+        })
     }
 
     /// The firmware has had a request: events wait for a number of them.
