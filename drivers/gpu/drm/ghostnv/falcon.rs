@@ -151,7 +151,7 @@ pub(crate) struct Loaded<'a, E: Engine> {
 pub(crate) struct Running<'a, E: Engine> {
     falcon: Falcon<'a, E>,
     name: &'static str,
-    _staging: Staging,
+    staging: Staging,
 }
 
 impl<E: Engine> Clone for Falcon<'_, E> {
@@ -341,24 +341,33 @@ impl<'a, E: Engine> Loaded<'a, E> {
         Ok(Running {
             falcon: self.falcon,
             name: self.name,
-            _staging: self.staging,
+            staging: self.staging,
         })
     }
 }
 
 impl<E: Engine> Running<'_, E> {
-    /// Waits for the image to finish and returns the mailboxes.
+    /// Waits for the image to finish and returns the mailboxes. One that does not is made to.
     pub(crate) fn wait_halted(self) -> Result<(u32, u32)> {
-        self.falcon.wait_halted().inspect_err(|e| {
-            let (m0, m1) = self.falcon.mailboxes();
+        let Self {
+            falcon,
+            name,
+            staging,
+        } = self;
+
+        falcon.wait_halted().inspect_err(|e| {
+            let (m0, m1) = falcon.mailboxes();
 
             dev_err!(
-                self.falcon.hw.dev,
-                "{}: {} did not halt: {e:?} (mailboxes {m0:#x}, {m1:#x})\n",
-                E::NAME,
-                self.name
-            )
+                falcon.hw.dev,
+                "{}: {name} did not halt: {e:?} (mailboxes {m0:#x}, {m1:#x})\n",
+                E::NAME
+            );
+            // It may be fetching its image still.
+            if falcon.reset().is_err() {
+                core::mem::forget(staging);
+            }
         })?;
-        Ok(self.falcon.mailboxes())
+        Ok(falcon.mailboxes())
     }
 }

@@ -106,11 +106,16 @@ impl<E: Engine> Hal<E> for Ga102 {
 
         // Code keeps its offset in the image as its virtual address, so the transfer starts from
         // the image; data has no such address and starts from itself.
-        fetch::<E>(hw, base, &parts.secure, parts.secure.source, true)?;
         let data = base
             .checked_add(parts.data.source.into())
             .ok_or(EOVERFLOW)?;
-        fetch::<E>(hw, data, &parts.data, 0, false)?;
+        let fetched = fetch::<E>(hw, base, &parts.secure, parts.secure.source, true)
+            .and_then(|()| fetch::<E>(hw, data, &parts.data, 0, false));
+        if let Err(e) = fetched {
+            // A block that has not come may come yet.
+            core::mem::forget(staging);
+            return Err(e);
+        }
 
         program_brom::<E>(hw, brom);
         Ok(Some(staging))
