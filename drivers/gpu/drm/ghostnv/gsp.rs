@@ -32,6 +32,7 @@ mod history;
 mod libos;
 pub(crate) mod logs;
 pub(crate) mod object;
+mod pump;
 mod queue;
 mod radix3;
 pub(crate) mod rpc;

@@ -71,10 +71,8 @@ use super::{
         SetSystemInfo, //
     },
     events::Event,
-    rpc::{
-        Link,
-        Step, //
-    },
+    pump::Step,
+    rpc::Link,
     sequencer, //
 };
 
