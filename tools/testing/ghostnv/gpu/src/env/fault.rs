@@ -181,6 +181,19 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u64,
     },
+    /// A channel whose job waits for a semaphore keeps its engine, as a shader without end does: no
+    /// channel of its runlist has a turn until it is stopped, and for `ms` after that.
+    Hog {
+        /// Milliseconds that it takes to get the engine back.
+        #[serde(default)]
+        ms: u64,
+        /// Fires on this turn of a channel that waits.
+        #[serde(default = "one")]
+        nth: u64,
+        /// Fires this often.
+        #[serde(default = "one")]
+        count: u64,
+    },
     /// A register of BAR0 reads as a value of the script's.
     Register {
         /// Its offset, a multiple of four.
@@ -459,6 +472,15 @@ impl FaultPlan {
         .is_some()
     }
 
+    /// Whether a channel that waits for a semaphore keeps its engine from now on, and for how many
+    /// milliseconds after it was stopped.
+    pub fn hog(&mut self) -> Option<u64> {
+        self.hit(|f| match *f {
+            Fault::Hog { ms, nth, count } => Some((ms, nth, count)),
+            _ => None,
+        })
+    }
+
     /// What a read of this register gives instead of what is in it.
     pub fn register(&mut self, at: u64) -> Option<u32> {
         self.hit(|f| match *f {
@@ -493,7 +515,7 @@ mod tests {
     #[test]
     fn each_kind_fires_when_it_should() {
         type Ask = fn(&mut FaultPlan) -> bool;
-        let cases: [(&str, Ask, [u8; 6]); 13] = [
+        let cases: [(&str, Ask, [u8; 6]); 14] = [
             ("kind='drop-msi'", |p| p.drop_msi(), [1, 0, 0, 0, 0, 0]),
             ("kind='drop-msi'\nnth=2\ncount=3", |p| p.drop_msi(), [0, 1, 1, 1, 0, 0]),
             ("kind='drop-msi'\nnth=0", |p| p.drop_msi(), [1, 0, 0, 0, 0, 0]),
@@ -502,6 +524,7 @@ mod tests {
             ("kind='boot'\nstage='fwsec'", |p| p.boot(Stage::Gfw), [0; 6]),
             ("kind='mmu-fault'\nva=0x1000\nnth=2", |p| p.mmu(0x1fff), [0, 1, 0, 0, 0, 0]),
             ("kind='mmu-fault'\nva=0x1000", |p| p.mmu(0x2000), [0; 6]),
+            ("kind='hog'\nms=5\nnth=2", |p| p.hog() == Some(5), [0, 1, 0, 0, 0, 0]),
             (
                 "kind='register'\noffset=4\nvalue=7\nnth=2\ncount=3",
                 |p| p.register(4) == Some(7),

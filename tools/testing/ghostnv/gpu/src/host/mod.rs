@@ -286,6 +286,10 @@ impl Host {
     /// Gives the next channel of a runlist its turn.
     fn turn(&mut self, ctx: &mut Ctx<'_>, id: u32) -> Turn {
         let Some(runlist) = self.runlists.get_mut(&id) else { return Turn::Nobody };
+        let runs = |chid| self.channels.get(&chid).is_some_and(|c| c.scheduled);
+        if runlist.is_kept(ctx.env.clock.ns(), runs) {
+            return Turn::Blocked;
+        }
         let Some(chid) = runlist.take() else { return Turn::Nobody };
         let Some(channel) = self.channels.get_mut(&chid) else { return Turn::Nobody };
         let injected = ctx.env.faults.total_fired();
@@ -297,6 +301,9 @@ impl Host {
             }
             Slice::Blocked => {
                 runlist.add(chid);
+                if let Some(ms) = ctx.env.faults.hog() {
+                    runlist.keep(chid, ms);
+                }
                 Turn::Blocked
             }
             Slice::Stopped(stop) => {
