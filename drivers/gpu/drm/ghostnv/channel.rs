@@ -11,9 +11,11 @@
 //! | [`job`] | jobs that are not done |
 //! | [`queue`] | the way of jobs into the ring, and of completions out of it |
 //! | [`waits`] | jobs that wait for fences of others |
+//! | [`turns`] | whose turn it was while jobs were late |
 //!
 //! A job has a time limit. One that runs for longer has its channel stopped, as has one whose
 //! commands are in error, and that channel alone: its jobs end with an error, and it takes no more.
+//! While it kept its engine from others their time does not count.
 //! The timer is not touched for each job: it runs as long as there are jobs, and looks.
 
 use core::ops::Range;
@@ -80,6 +82,7 @@ pub(crate) mod job;
 pub(crate) mod memory;
 pub(crate) mod queue;
 pub(crate) mod ring;
+pub(crate) mod turns;
 pub(crate) mod waits;
 
 use fence::Timeline;
@@ -153,6 +156,34 @@ impl<'a> Body<'a> {
         self.jobs.fail(error);
         drop(signalling);
     }
+
+    /// Stops the channel if its oldest job has run for more than `limit` milliseconds, though it
+    /// was the channel's turn. Says how long that may still run.
+    fn stop_if_late(&self, limit: u32) -> Deadline {
+        let hardware = self.hardware();
+        let engine = hardware.engine();
+        let mut deadline = Deadline::Over;
+        // As of stop(): who is stopped before is waited for.
+        let signalling = Signalling::begin();
+
+        self.core.turns.late(engine.runlist, |turn| {
+            deadline = self.jobs.deadline(Delta::from_millis(limit.into()), turn);
+            let late = deadline == Deadline::Over;
+            if late {
+                dev_err!(
+                    self.core.hw().dev,
+                    "channel {} of {}, engine {}: stopped, as a job ran for more than {limit} ms\n",
+                    hardware.id(),
+                    &*self.owner,
+                    engine.kind
+                );
+                self.stop(ETIME);
+            }
+            late
+        });
+        drop(signalling);
+        deadline
+    }
 }
 
 impl ScopedWorkItem for Body<'_> {
@@ -162,22 +193,14 @@ impl ScopedWorkItem for Body<'_> {
 
     fn run(&self) -> Option<Jiffies> {
         let limit = time_limit();
-        match self.jobs.deadline(Delta::from_millis(i64::from(limit))) {
-            Deadline::Idle => None,
+        let deadline = match self.jobs.deadline(Delta::from_millis(limit.into()), None) {
+            Deadline::Over => self.stop_if_late(limit),
+            deadline => deadline,
+        };
+        match deadline {
+            Deadline::Idle | Deadline::Over => None,
             // CAST: less than the limit.
             Deadline::In(left) => Some(msecs_to_jiffies(left.as_millis_ceil() as u32)),
-            Deadline::Over => {
-                let hardware = self.hardware();
-                dev_err!(
-                    self.core.hw().dev,
-                    "channel {} of {}, engine {}: stopped, as a job ran for more than {limit} ms\n",
-                    hardware.id(),
-                    &*self.owner,
-                    hardware.engine().kind
-                );
-                self.stop(ETIME);
-                None
-            }
         }
     }
 }

@@ -25,6 +25,7 @@ use kernel::{
 };
 
 use crate::{
+    channel::turns::Turns,
     gsp::{
         rpc::Link,
         Gsp, //
@@ -130,6 +131,8 @@ pub(crate) struct Core<'bound> {
     pub(crate) contexts: Option<host::context::Contexts>,
     /// Video memory and page tables.
     pub(crate) mem: Arc<Memory<'bound>>,
+    /// Whose jobs are late.
+    pub(crate) turns: Pin<KBox<Turns>>,
     /// Runs what fences wait for, also when memory is short.
     pub(crate) workers: Arc<OwnedQueue>,
     link: Arc<Link<'bound>>,
@@ -171,9 +174,11 @@ impl<'bound> Core<'bound> {
             }
             _ => None,
         };
+        let turns = Turns::new(engines.all().iter().map(|engine| engine.runlist))?;
         Ok(Arc::new(
             Self {
                 rm,
+                turns: KBox::pin_init(turns, GFP_KERNEL)?,
                 engines,
                 pool,
                 _scrubber: scrubber,

@@ -291,14 +291,16 @@ impl<H: Host, W> Queue<H, W> {
         self.state.lock().dead
     }
 
-    /// How long the oldest job may still run, if a job may run for `limit`.
-    pub(crate) fn deadline(&self, limit: Delta) -> Deadline {
+    /// How long the oldest job may still run, if a job may run for `limit` from `turn` on: before
+    /// that the engine was another channel's.
+    pub(crate) fn deadline(&self, limit: Delta, turn: Option<Instant<Monotonic>>) -> Deadline {
         // An interrupt may have been lost.
         self.complete();
         match self.state.lock().since {
             None => Deadline::Idle,
             Some(since) => {
-                let left = limit - since.elapsed();
+                let ran = since.elapsed();
+                let left = limit - turn.map_or(ran, |turn| ran.min(turn.elapsed()));
                 if left > Delta::ZERO {
                     Deadline::In(left)
                 } else {

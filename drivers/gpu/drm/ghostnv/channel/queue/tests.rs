@@ -8,7 +8,10 @@ use kernel::prelude::*;
 mod cases {
     use super::super::*;
     use crate::channel::ring::ENTRIES;
-    use kernel::sync::Arc;
+    use kernel::{
+        sync::Arc,
+        time::delay::fsleep, //
+    };
 
     /// A GPU that does a job when the test says so.
     struct Fake {
@@ -86,7 +89,7 @@ mod cases {
         queue.complete();
         assert_eq!(job.fence.status(), Some(Ok(())));
         assert!(queue.idle_fence()?.is_signaled());
-        assert_eq!(queue.deadline(Delta::from_secs(1)), Deadline::Idle);
+        assert_eq!(queue.deadline(Delta::from_secs(1), None), Deadline::Idle);
         Ok(())
     }
 
@@ -97,7 +100,7 @@ mod cases {
         let second = submit(&queue, 1, true)?;
         assert!(!first.started && !second.started);
         assert_eq!(gpu.counts(), (0, 0));
-        assert_eq!(queue.deadline(Delta::from_secs(1)), Deadline::Idle);
+        assert_eq!(queue.deadline(Delta::from_secs(1), None), Deadline::Idle);
 
         // One doorbell for both.
         assert!(queue.release(first.number));
@@ -108,10 +111,28 @@ mod cases {
         assert!(first.fence.is_signaled() && second.fence.is_signaled());
         assert!(!queue.idle_fence()?.is_signaled());
         assert!(matches!(
-            queue.deadline(Delta::from_secs(9)),
+            queue.deadline(Delta::from_secs(9), None),
             Deadline::In(_)
         ));
-        assert_eq!(queue.deadline(Delta::ZERO), Deadline::Over);
+        assert_eq!(queue.deadline(Delta::ZERO, None), Deadline::Over);
+        Ok(())
+    }
+
+    #[test]
+    fn time_counts_from_when_the_engine_was_free() -> Result {
+        const LIMIT: Delta = Delta::from_millis(10);
+        let (_gpu, queue) = queue()?;
+        let before = Instant::now();
+        submit(&queue, 1, true)?;
+        fsleep(LIMIT);
+        for (turn, over) in [
+            (None, true),
+            (Some(before), true),
+            (Some(Instant::now() + Delta::from_secs(9)), false),
+        ] {
+            let late = queue.deadline(LIMIT, turn) == Deadline::Over;
+            assert_eq!(late, over);
+        }
         Ok(())
     }
 
