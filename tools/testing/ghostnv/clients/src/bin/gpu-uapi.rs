@@ -26,6 +26,9 @@ struct Args {
     /// Instead, run the cases that take all video memory; give the card little.
     #[arg(long)]
     greedy: bool,
+    /// Instead, run the cases that have the hardware be slow, which the emulated GPU can.
+    #[arg(long, conflicts_with = "greedy")]
+    slow: bool,
 }
 
 fn main() -> ExitCode {
@@ -48,8 +51,11 @@ fn run(args: &Args) -> anyhow::Result<u64> {
     };
     let device = args.device.clone().map_or_else(node, Ok)?;
     let (mut passed, mut failed) = (0u64, 0u64);
-    let cases: Vec<_> =
-        if args.greedy { semantics::greedy().collect() } else { semantics::cases().collect() };
+    let cases: Vec<_> = match (args.greedy, args.slow) {
+        (true, _) => semantics::greedy().collect(),
+        (_, true) => semantics::slow().collect(),
+        _ => semantics::cases().collect(),
+    };
     for case in cases {
         if !case.name.contains(&args.case) || (args.nouveau && case.ghostnv_only) {
             continue;

@@ -8,6 +8,7 @@
 mod bind;
 mod memory;
 mod rig;
+mod slow;
 mod submit;
 
 use std::path::Path;
@@ -38,6 +39,11 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
 /// Cases that take all video memory there is, for a card that has little.
 pub fn greedy() -> impl Iterator<Item = &'static Case> {
     memory::CASES.iter()
+}
+
+/// Cases that have the emulated GPU be slow.
+pub fn slow() -> impl Iterator<Item = &'static Case> {
+    slow::CASES.iter()
 }
 
 /// Runs a case with a client of its own.
