@@ -16,9 +16,9 @@ use super::{
     File, //
 };
 use crate::{
-    new_mutex,
     prelude::*,
     rbtree::RBTree,
+    static_lock_class,
     sync::{
         atomic::{
             Acquire,
@@ -33,6 +33,12 @@ use core::{
     cell::UnsafeCell,
     ptr, //
 };
+
+/// The name of the lock of every table.
+///
+/// They are of one class, and lockdep wants all locks of a class to have the name at one address. A
+/// literal in a generic function would be at another one in each crate that calls it.
+static LOCK_NAME: &CStr = c"FileTable::values";
 
 /// The next table's number. Zero and [`CLAIMED`] are none.
 static NEXT_ID: Atomic<u64> = Atomic::new(1);
@@ -135,7 +141,7 @@ impl<V: Send + Sync> FileTable<V> {
         pin_init!(Self {
             // INVARIANT: 64 bits do not wrap.
             id: NEXT_ID.fetch_add(1, Relaxed),
-            values <- new_mutex!(RBTree::new(), "FileTable::values"),
+            values <- Mutex::new(RBTree::new(), LOCK_NAME, static_lock_class!()),
         })
     }
 
