@@ -21,8 +21,9 @@ const DEVICES: u64 = 50;
 const WARM_UP: u64 = 3;
 /// How long a client may take to notice that its device is gone: its job's deadline, and more.
 const NOTICE: Duration = Duration::from_secs(30);
-/// What removals leave in the kernel's caches until later, in KiB: 60 of them leave nothing for good.
-const REMOVAL_NOISE_KIB: i64 = 512;
+/// Pages of the kernel's caches, in KiB, that removals leave partly in use; 60 of them leave none for
+/// good. Objects have the noise of other rounds.
+const REMOVAL_PAGES_KIB: i64 = 512;
 /// For how many milliseconds a card is out of its slot.
 const OUT: u64 = 1500;
 
@@ -31,7 +32,7 @@ fn rounds(
     card: &mut Card,
     effort: Effort,
     what: &str,
-    noise: i64,
+    pages: i64,
     mut round: impl FnMut(&mut Card, u64) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     let start = Instant::now();
@@ -51,7 +52,7 @@ fn rounds(
         readings.push(Figures::take(card)?);
     }
     let readings: &[Figures; 3] = readings.as_slice().try_into().context("readings")?;
-    let moved = leaks::check(readings.each_ref(), noise).with_context(|| what.to_owned())?;
+    let moved = leaks::check(readings.each_ref(), pages).with_context(|| what.to_owned())?;
     let left = card.ask(Ask::Left)?;
     ensure!(left == 0, "{what}: {left} objects were left to the firmware when it was stopped");
     println!("{what}: {} rounds, {:.1} s: {moved}", 2 * half, start.elapsed().as_secs_f64());
@@ -114,7 +115,7 @@ pub fn kill(card: &mut Card, effort: Effort) -> anyhow::Result<bool> {
 /// kernel, and, what nobody is asked about, by hand.
 pub fn remove(card: &mut Card, effort: Effort) -> anyhow::Result<bool> {
     card.bind().context("bind")?;
-    let good = rounds(card, effort, "removal under load", REMOVAL_NOISE_KIB, |card, turn| {
+    let good = rounds(card, effort, "removal under load", REMOVAL_PAGES_KIB, |card, turn| {
         let node = card.node()?;
         let loads = [Load::start(&node, "copy")?, Load::start(&node, "graphics")?];
         let start = Instant::now();
