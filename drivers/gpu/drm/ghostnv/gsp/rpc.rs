@@ -485,19 +485,17 @@ impl<'bound> Link<'bound> {
         } = inner;
         for (function, piece) in wire::pieces(function, request) {
             wire::encode(outgoing, rings.next_sequence(), *calls, function, piece)?;
-            let start: Instant<Monotonic> = Instant::now();
-            let listener = self.signal.listen();
-            loop {
-                let seen = listener.seen();
-                match rings.put(outgoing) {
-                    Err(EAGAIN) if start.elapsed() < SPACE_DEADLINE => {
-                        // The firmware does not interrupt for space it made; short naps, then.
-                        listener.wait(seen, Delta::from_millis(1));
-                    }
-                    result => break result,
-                }
-            }
-            .inspect_err(|e| {
+            let put = self.signal.listen().patiently(
+                Instant::now(),
+                SPACE_DEADLINE,
+                // The firmware does not interrupt for space it made.
+                |_| Delta::from_millis(1),
+                |_| match rings.put(outgoing) {
+                    Err(EAGAIN) => Ok(None),
+                    result => result.map(Some),
+                },
+            );
+            put.and_then(|put| put.ok_or(EAGAIN)).inspect_err(|e| {
                 self.lose(fmt!("GSP: no room in the command queue for {name}: {e:?}"))
             })?;
             doorbell(self.hw());
@@ -565,10 +563,22 @@ impl<'bound> Link<'bound> {
         mut accept: impl FnMut(&wire::Message<'_>, &mut Buffer) -> Result<Step<R>>,
     ) -> Result<R> {
         let start: Instant<Monotonic> = Instant::now();
-        let listener = self.signal.listen();
-        loop {
-            let seen = listener.seen();
-            let pumped = pump(start, deadline, || {
+        let nap = |waited| {
+            if waited < USUAL {
+                USUAL
+            } else {
+                LOST_INTERRUPT
+            }
+        };
+        let look = |waited| {
+            // What the GPU answers arrives after what it wrote before, so the look that follows
+            // misses nothing that the GPU has said by then.
+            if waited >= USUAL && self.hw().gone() {
+                self.lose(fmt!("GSP: no {name}"));
+                return Err(ENODEV);
+            }
+            // The last look, too, may take more than one message.
+            let pumped = pump(start, deadline.max(waited + USUAL), || {
                 let taken = self.next(inner).inspect_err(|e| {
                     self.lose(fmt!("GSP: no {name}: message queue is broken: {e:?}"))
                 })?;
@@ -581,24 +591,15 @@ impl<'bound> Link<'bound> {
                     Ok(step)
                 })
             })?;
-            if let Pumped::Done(result) = pumped {
-                return Ok(result);
-            }
-            let waited = start.elapsed();
-            if waited >= USUAL && self.hw().gone() {
-                self.lose(fmt!("GSP: no {name}"));
-                return Err(ENODEV);
-            }
-            if waited >= deadline {
-                self.lose(fmt!("GSP: no {name} within {} ms", deadline.as_millis()));
-                return Err(ETIMEDOUT);
-            }
-            let rest = if waited < USUAL {
-                USUAL
-            } else {
-                LOST_INTERRUPT.min(deadline - waited)
-            };
-            listener.wait(seen, rest);
-        }
+            Ok(match pumped {
+                Pumped::Done(result) => Some(result),
+                Pumped::Empty | Pumped::Late => None,
+            })
+        };
+        let found = self.signal.listen().patiently(start, deadline, nap, look)?;
+        found.ok_or_else(|| {
+            self.lose(fmt!("GSP: no {name} within {} ms", deadline.as_millis()));
+            ETIMEDOUT
+        })
     }
 }

@@ -18,7 +18,9 @@ use kernel::{
     },
     time::{
         msecs_to_jiffies,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
 };
 
@@ -78,6 +80,32 @@ impl Listener<'_> {
         Seen(self.0.state.lock().count)
     }
 
+    /// Has `look` look for what is waited for until it is there, or nothing is found though `limit`
+    /// is over since `start`.
+    ///
+    /// It looks after each interrupt, and when `nap` is over; both get the time waited so far.
+    pub(crate) fn patiently<R>(
+        &self,
+        start: Instant<Monotonic>,
+        limit: Delta,
+        nap: impl Fn(Delta) -> Delta,
+        mut look: impl FnMut(Delta) -> Result<Option<R>>,
+    ) -> Result<Option<R>> {
+        loop {
+            let seen = self.seen();
+            // The clock comes first: a task that is kept from its processor after a look has waited
+            // long enough by the clock, and has not seen what came meanwhile.
+            let waited = start.elapsed();
+            if let Some(found) = look(waited)? {
+                return Ok(Some(found));
+            }
+            if waited >= limit {
+                return Ok(None);
+            }
+            self.wait(seen, nap(waited).min(limit - waited));
+        }
+    }
+
     /// Sleeps until an interrupt after `seen`, at most for `limit`.
     pub(crate) fn wait(&self, seen: Seen, limit: Delta) {
         let signal = self.0;
@@ -117,10 +145,7 @@ mod tests {
     use super::*;
     use kernel::{
         sync::Arc,
-        time::{
-            Instant,
-            Monotonic, //
-        }, //
+        time::delay::fsleep, //
     };
 
     /// Longer than a test may take.
@@ -167,6 +192,48 @@ mod tests {
             start.elapsed() >= limit
         });
         assert!(lasted);
+        Ok(())
+    }
+
+    #[test]
+    fn the_last_look_comes_after_the_limit() -> Result {
+        let signal = Arc::pin_init(Signal::new(), GFP_KERNEL)?;
+        let listener = signal.listen();
+        let limit = Delta::from_millis(20);
+        // Held up after a look at nothing, until the limit is over.
+        let held_up = || {
+            let mut looks = 0;
+            let found = listener.patiently(
+                Instant::now(),
+                limit,
+                |_| LONG,
+                |_| {
+                    looks += 1;
+                    if looks == 1 {
+                        fsleep(limit + limit);
+                        return Ok(None);
+                    }
+                    Ok(Some(looks))
+                },
+            );
+            matches!(found, Ok(Some(2)))
+        };
+        // A machine that stands still before the first look makes that the last.
+        assert!((0..10).any(|_| held_up()));
+        Ok(())
+    }
+
+    #[test]
+    fn patience_ends() -> Result {
+        let signal = Arc::pin_init(Signal::new(), GFP_KERNEL)?;
+        let listener = signal.listen();
+        let limit = Delta::from_millis(5);
+        let start = Instant::now();
+        let found = listener.patiently(start, limit, |_| LONG, |_| Ok(None::<()>))?;
+        assert!(found.is_none());
+        assert!(start.elapsed() >= limit);
+        let failed = listener.patiently(start, LONG, |_| LONG, |_| Err::<Option<()>, _>(EIO));
+        assert_eq!(failed.err(), Some(EIO));
         Ok(())
     }
 }
