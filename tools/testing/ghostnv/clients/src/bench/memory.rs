@@ -2,8 +2,9 @@
 
 //! What things take of the machine's memory: how much less is free when there are many more of them.
 //!
-//! Things are made in batches. The median batch counts, so that neither the first one, which fills
-//! what the allocators have ready, nor one into which something else of the machine fell, does.
+//! Things are made in batches, and the mean of all of them counts: allocators take pages in lumps and
+//! hand them out over several batches, so that what is missing in one batch was counted in another.
+//! The batches are printed too, and show when something else of the machine fell into one.
 
 use std::time::Duration;
 
@@ -71,9 +72,8 @@ fn each<T>(
         growth.push((before - after) / (count * per) as i64);
         before = after;
     }
-    growth.sort_unstable();
-    println!("{name}: bytes each in {BATCHES} batches, sorted: {growth:?}");
-    println!("value bytes-per-{name} {}", growth[BATCHES / 2]);
+    println!("{name}: bytes each in {BATCHES} batches: {growth:?}");
+    println!("value bytes-per-{name} {}", growth.iter().sum::<i64>() / BATCHES as i64);
     println!("value vram-per-{name} {}", (vram() - vram_before) / (BATCHES * count * per) as i64);
     Ok(things)
 }
