@@ -40,7 +40,7 @@ pub(crate) struct Signal {
 
 /// What was seen of a [`Signal`] before looking at the ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen(u64);
+struct Seen(u64);
 
 impl Signal {
     /// A signal that has not been raised.
@@ -76,7 +76,7 @@ pub(crate) struct Listener<'a>(&'a Signal);
 
 impl Listener<'_> {
     /// To be taken before looking at the ring.
-    pub(crate) fn seen(&self) -> Seen {
+    fn seen(&self) -> Seen {
         Seen(self.0.state.lock().count)
     }
 
@@ -107,7 +107,7 @@ impl Listener<'_> {
     }
 
     /// Sleeps until an interrupt after `seen`, at most for `limit`.
-    pub(crate) fn wait(&self, seen: Seen, limit: Delta) {
+    fn wait(&self, seen: Seen, limit: Delta) {
         let signal = self.0;
         let mut state = signal.state.lock();
         let mut left =
