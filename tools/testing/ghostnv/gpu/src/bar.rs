@@ -209,6 +209,15 @@ mod tests {
         bars.read(&mut env, &mut mmu, Window::Bar1, 0xffc, &mut buf);
         assert_eq!(buf, [0xff, 0xff, 0xff, 0xff, 0, 0, 0xab, 0]);
         assert!(env.judge.caught("bar-fault"));
+        assert!(!env.judge.caught("tlb-stale"));
+        // The page that faulted needs an invalidate once it is there.
+        env.mem.write_u64(Phys::vram(0x5000), pte).unwrap();
+        bars.read(&mut env, &mut mmu, Window::Bar1, 0, &mut buf);
+        assert_eq!(buf, [0xff; 8]);
+        assert!(env.judge.caught("tlb-stale"));
+        mmu.invalidate(&mut env, bars.bar1);
+        bars.read(&mut env, &mut mmu, Window::Bar1, 0, &mut buf);
+        assert_eq!(buf, [0, 0, 0xab, 0, 0, 0, 0, 0]);
     }
 
     #[test]

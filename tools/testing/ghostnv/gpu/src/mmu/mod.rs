@@ -3,9 +3,10 @@
 //! The GPU MMU: address spaces, translation, and a TLB that really caches.
 //!
 //! Every client (host, copy engines, BAR windows) names the page directory it goes through. A
-//! translation that was used once is used again until the driver invalidates it, as hardware does.
-//! When the tables have changed under an entry that is still used, the entry is what counts, and
-//! the use is the violation `tlb-stale`.
+//! translation that was used once is used again until the driver invalidates it, as hardware does,
+//! and a page that was not valid once faults again until then, as hardware may. When the tables
+//! have changed under an entry that is still used, the entry is what counts, and the use is the
+//! violation `tlb-stale`.
 
 mod regs;
 mod tlb;
@@ -101,6 +102,8 @@ pub struct Mmu {
     regs: regs::Regs,
     /// The client of the next accesses may use privileged pages. Whoever sets it clears it.
     pub privileged: bool,
+    /// No client accesses, so a page that is not valid leaves no entry.
+    probing: bool,
     /// Accesses of engines so far: what their work is charged by.
     pub accesses: u64,
 }
@@ -192,6 +195,15 @@ impl Mmu {
             done += part.len();
         }
         Ok(())
+    }
+
+    /// Whether a privileged client can read a byte. What is cached counts, as it would for the
+    /// client; but only RM asks, so a page that is not valid leaves no entry.
+    pub fn probe(&mut self, env: &mut Env, root: Option<Phys>, va: u64) -> Result<(), MmuFault> {
+        (self.privileged, self.probing) = (true, true);
+        let read = self.read(env, root, va, &mut [0]);
+        (self.privileged, self.probing) = (false, false);
+        read
     }
 
     /// Reads an aligned 32-bit word in one access; sparse reads 0.
@@ -335,30 +347,30 @@ impl Mmu {
     /// Translates one page, from the TLB if it is there.
     fn translate(&mut self, env: &mut Env, root: Phys, va: u64) -> Result<Page, Miss> {
         if let Some(entry) = self.tlb.find(root, va) {
-            if entry.reported || entry.words.unchanged(&mut env.mem) {
-                return Ok(entry.page);
-            }
-            match walk::walk(&mut env.mem, root, va) {
-                // Only a part of the tables changed that does not matter here.
-                Ok((page, words)) if page == entry.page => entry.words = words,
-                fresh => {
+            if !entry.reported && !entry.words.unchanged(&mut env.mem) {
+                let (fresh, words) = walk::walk(&mut env.mem, root, va);
+                if same(entry.found, &fresh) {
+                    // Only a part of the tables changed that does not matter here.
+                    entry.words = words;
+                } else {
                     entry.reported = true;
-                    let now = fresh.map_or_else(
-                        |miss| format!("fault {:?}", miss.fault),
-                        |(page, _)| page.target.to_string(),
-                    );
-                    let used = entry.page.target;
-                    let text = format!("{va:#x} below {root}: used {used}, tables say {now}");
-                    env.violation("tlb-stale", text);
+                    let text = stale(entry.found, fresh);
+                    env.violation("tlb-stale", format!("{va:#x} below {root}: {text}"));
                 }
             }
-            return Ok(entry.page);
+            return entry.found.map_err(Miss::plain);
         }
-        let (page, words) = walk::walk(&mut env.mem, root, va)?;
-        if page.target != Target::Sparse {
-            self.tlb.insert(root, va, page, words);
+        let (found, words) = walk::walk(&mut env.mem, root, va);
+        match &found {
+            Ok(page) if page.target != Target::Sparse => {
+                self.tlb.insert(root, va, Ok(*page), words);
+            }
+            Err(miss) if miss.is_invalid() && !self.probing => {
+                self.tlb.insert(root, va, Err(miss.fault), words);
+            }
+            _ => {}
         }
-        Ok(page)
+        found
     }
 
     /// Drops cached translations: of one page directory, or all.
@@ -372,9 +384,31 @@ impl Mmu {
         }
     }
 
-    /// Cached translations, for tests and statistics.
+    /// Cached translations, and pages without one, for tests and statistics.
     pub fn cached(&self) -> usize {
         self.tlb.entries()
+    }
+}
+
+/// Whether a walk finds what was cached. At what level the tables end does not matter.
+fn same(cached: Result<Page, FaultType>, fresh: &Result<Page, Miss>) -> bool {
+    match (cached, fresh) {
+        (Ok(old), Ok(new)) => old == *new,
+        (Err(_), Err(miss)) => miss.is_invalid(),
+        _ => false,
+    }
+}
+
+/// How what was cached differs from what a walk finds.
+fn stale(cached: Result<Page, FaultType>, fresh: Result<Page, Miss>) -> String {
+    let now =
+        fresh.map_or_else(|miss| format!("fault {:?}", miss.fault), |page| page.target.to_string());
+    match cached {
+        Ok(page) => format!("used {}, tables say {now}", page.target),
+        Err(_) => format!(
+            "the entry was invalid when it was cached, tables say {now} now, and no invalidate \
+             came in between"
+        ),
     }
 }
 

@@ -36,7 +36,8 @@ fn neighbours_merge_and_holes_end_a_span() {
     assert_eq!(hole.kind, FaultType::Pte);
     let sparse = mmu.span(&mut env, Some(ROOT), 0x4000, 4, Access::Write).unwrap();
     assert_eq!(sparse.phys, None);
-    assert_eq!(mmu.cached(), 3);
+    // Three pages and the hole.
+    assert_eq!(mmu.cached(), 4);
     assert_eq!(env.judge.count(), 0);
 }
 
@@ -64,7 +65,7 @@ fn permissions() {
 #[test]
 fn stale_entries_are_used_and_told_once() {
     let mut mmu = Mmu::default();
-    let mut env = env(&[vram(0x8000), 0]);
+    let mut env = env(&[vram(0x8000)]);
     mmu.write_u32(&mut env, Some(ROOT), 0, 0x1234).unwrap();
     env.mem.write_u64(Phys::vram(0x5000), vram(0x9000)).unwrap();
     for _ in 0..2 {
@@ -75,11 +76,127 @@ fn stale_entries_are_used_and_told_once() {
     assert!(mmu.write_reg(&mut env, 0xb8_30b0, 1 << 31 | 1));
     assert_eq!(mmu.read_reg(0xb8_30b0), Some(1));
     assert_eq!(mmu.read_u32(&mut env, Some(ROOT), 0), Ok(0));
-    // An invalid entry is not cached: filling it needs no invalidate.
-    assert!(mmu.read_u32(&mut env, Some(ROOT), 0x1000).is_err());
-    env.mem.write_u64(Phys::vram(0x5008), vram(0x8000)).unwrap();
-    assert_eq!(mmu.read_u32(&mut env, Some(ROOT), 0x1000), Ok(0x1234));
     assert_eq!(env.judge.count(), 1);
+}
+
+/// What a read of a word gets.
+fn read(mmu: &mut Mmu, env: &mut Env, va: u64) -> Result<u32, FaultType> {
+    mmu.read_u32(env, Some(ROOT), va).map_err(|fault| fault.kind)
+}
+
+/// How often a stale entry was told.
+fn told(env: &Env) -> u64 {
+    env.judge.violations.get("tlb-stale").map_or(0, |tally| tally.count)
+}
+
+#[test]
+fn invalid_entries_are_used_and_told_once() {
+    let mut mmu = Mmu::default();
+    let mut env = env(&[]);
+    env.mem.write_u32(Phys::vram(0x8000), 0x1234).unwrap();
+    for _ in 0..2 {
+        assert_eq!(read(&mut mmu, &mut env, 0), Err(FaultType::Pte));
+    }
+    assert_eq!((mmu.cached(), env.judge.count()), (1, 0));
+    for i in 0..2 {
+        env.mem.write_u64(Phys::vram(0x5000 + i * 8), vram(0x8000)).unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(read(&mut mmu, &mut env, 0), Err(FaultType::Pte));
+    }
+    assert_eq!(told(&env), 1);
+    let (_, text) = env.judge.violations["tlb-stale"].texts.first().unwrap();
+    assert!(text.contains("invalid when it was cached"), "{text}");
+    // Nobody has tried the next page.
+    assert_eq!(read(&mut mmu, &mut env, 0x1000), Ok(0x1234));
+    assert_eq!(env.judge.count(), 1);
+}
+
+#[test]
+fn an_invalidate_of_their_directory_drops_invalid_entries() {
+    // Another directory, this one, all.
+    let cases = [(Some(0x2000), false), (Some(0x1000), true), (None, true)];
+    for (pdb, dropped) in cases {
+        let mut mmu = Mmu::default();
+        let mut env = env(&[]);
+        assert_eq!(read(&mut mmu, &mut env, 0), Err(FaultType::Pte));
+        env.mem.write_u64(Phys::vram(0x5000), vram(0x8000)).unwrap();
+        mmu.invalidate(&mut env, pdb.map(Phys::vram));
+        assert_eq!(mmu.cached(), usize::from(!dropped), "{pdb:?}");
+        assert_eq!(read(&mut mmu, &mut env, 0).is_ok(), dropped, "{pdb:?}");
+        assert_eq!(told(&env), u64::from(!dropped), "{pdb:?}");
+    }
+}
+
+#[test]
+fn a_missing_table_is_kept_for_the_page_that_was_tried() {
+    let mut mmu = Mmu::default();
+    let mut env = env(&[]);
+    env.mem.write_u32(Phys::vram(0x20_0000), 0x1234).unwrap();
+    let va = 0x20_0000;
+    assert_eq!(read(&mut mmu, &mut env, va), Err(FaultType::Pde));
+    // A table that has no page there changes nothing.
+    env.mem.write_u64(Phys::vram(0x4018), 0x6000 >> 4 | 2).unwrap();
+    assert_eq!(read(&mut mmu, &mut env, va), Err(FaultType::Pde));
+    assert_eq!(env.judge.count(), 0);
+    // The page of 2 MiB is cached for the others, and what was kept before still counts.
+    env.mem.write_u64(Phys::vram(0x4010), vram(0x20_0000)).unwrap();
+    assert!(read(&mut mmu, &mut env, va + 0x1000).is_ok());
+    assert_eq!((mmu.cached(), env.judge.count()), (2, 0));
+    assert_eq!(read(&mut mmu, &mut env, va), Err(FaultType::Pde));
+    assert_eq!(told(&env), 1);
+    mmu.invalidate(&mut env, Some(ROOT));
+    assert_eq!(mmu.cached(), 0);
+    assert_eq!(read(&mut mmu, &mut env, va), Ok(0x1234));
+}
+
+#[test]
+fn sparse_and_bad_entries_leave_nothing() {
+    // Sparse, a kind that does not exist, peer memory.
+    for pte in [1 << 3, vram(0x8000) | 7 << 56, 1 << 1 | 1] {
+        let mut mmu = Mmu::default();
+        let mut env = env(&[pte]);
+        env.mem.write_u32(Phys::vram(0x8000), 0x1234).unwrap();
+        assert_ne!(read(&mut mmu, &mut env, 0), Ok(0x1234), "{pte:#x}");
+        assert_eq!(mmu.cached(), 0, "{pte:#x}");
+        env.mem.write_u64(Phys::vram(0x5000), vram(0x8000)).unwrap();
+        assert_eq!(read(&mut mmu, &mut env, 0), Ok(0x1234), "{pte:#x}");
+        assert_eq!(told(&env), 0, "{pte:#x}");
+    }
+    // But an invalid entry that became sparse is stale.
+    let mut mmu = Mmu::default();
+    let mut env = env(&[]);
+    assert_eq!(read(&mut mmu, &mut env, 0), Err(FaultType::Pte));
+    env.mem.write_u64(Phys::vram(0x5000), 1 << 3).unwrap();
+    assert_eq!(read(&mut mmu, &mut env, 0), Err(FaultType::Pte));
+    assert_eq!(told(&env), 1);
+}
+
+#[test]
+fn what_rm_asks_leaves_no_invalid_entry() {
+    let mut mmu = Mmu::default();
+    let mut env = env(&[]);
+    assert!(mmu.probe(&mut env, Some(ROOT), 0).is_err());
+    assert_eq!(mmu.cached(), 0);
+    env.mem.write_u64(Phys::vram(0x5000), vram(0x8000)).unwrap();
+    assert!(mmu.probe(&mut env, Some(ROOT), 0).is_ok());
+    // What a client left counts, as the engine that RM asks for would find it.
+    assert_eq!(read(&mut mmu, &mut env, 0x1000), Err(FaultType::Pte));
+    env.mem.write_u64(Phys::vram(0x5008), vram(0x8000)).unwrap();
+    assert!(mmu.probe(&mut env, Some(ROOT), 0x1000).is_err());
+    assert_eq!(told(&env), 1);
+}
+
+#[test]
+fn invalid_entries_are_bounded() {
+    let mut mmu = Mmu::default();
+    let mut env = env(&[]);
+    for page in 0..65536 {
+        assert!(read(&mut mmu, &mut env, page << 12).is_err());
+    }
+    assert_eq!(mmu.cached(), 65536);
+    assert!(read(&mut mmu, &mut env, 65536 << 12).is_err());
+    assert_eq!(mmu.cached(), 1);
 }
 
 #[test]

@@ -102,8 +102,14 @@ pub struct Miss {
 }
 
 impl Miss {
-    fn plain(fault: FaultType) -> Self {
+    /// A miss that breaks no rule by itself.
+    pub fn plain(fault: FaultType) -> Self {
         Self { fault, bad_target: None }
+    }
+
+    /// Whether the walk ended at an entry that is not valid.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.fault, FaultType::Pde | FaultType::Pte)
     }
 }
 
@@ -130,13 +136,13 @@ impl Walk<'_> {
 }
 
 /// Walks the tables below `root` for `va`.
-pub fn walk(mem: &mut Memory, root: Phys, va: u64) -> Result<(Page, Words), Miss> {
-    if va >> VA_BITS != 0 {
-        return Err(Miss::plain(FaultType::VaLimit));
-    }
+pub fn walk(mem: &mut Memory, root: Phys, va: u64) -> (Result<Page, Miss>, Words) {
     let mut w = Walk { mem, words: Words::new() };
-    let page = directories(&mut w, root, va)?;
-    Ok((page, w.words))
+    let found = match va >> VA_BITS {
+        0 => directories(&mut w, root, va),
+        _ => Err(Miss::plain(FaultType::VaLimit)),
+    };
+    (found, w.words)
 }
 
 /// PD3 to PD1, whose entries are 8 bytes.
@@ -289,7 +295,7 @@ mod tests {
         let mut mem = tables(low, high);
         mem.write_u64(Phys::vram(0x5100 + (VA >> 16 & 0x1f) * 8), big_pte).unwrap();
         mem.write_u64(Phys::vram(0x6000 + (VA >> 12 & 0x1ff) * 8), small_pte).unwrap();
-        walk(&mut mem, ROOT, VA).map(|(page, _)| page)
+        walk(&mut mem, ROOT, VA).0
     }
 
     #[test]
@@ -326,7 +332,7 @@ mod tests {
         assert!(askew.bad_target.is_some());
         let far = run(NONE, (1 << 36) >> 4 | 1 << 1, 0, 0).unwrap_err();
         assert_eq!(far.fault, FaultType::Region);
-        let limit = walk(&mut tables(0, 0), ROOT, 1 << VA_BITS).unwrap_err();
+        let limit = walk(&mut tables(0, 0), ROOT, 1 << VA_BITS).0.unwrap_err();
         assert_eq!(limit, Miss::plain(FaultType::VaLimit));
     }
 

@@ -131,10 +131,7 @@ fn check(rm: &Rm, hw: &mut Machine, chid: u32, vas: VasId, entry: &Entry) -> Out
     let root = hw.mmu.vas_root(vas);
     for va in [virt, virt.saturating_add(length - 1)] {
         // Context buffers are mapped for privileged clients only.
-        hw.mmu.privileged = true;
-        let read = hw.mmu.read(&mut hw.env, root, va, &mut [0]);
-        hw.mmu.privileged = false;
-        if let Err(fault) = read {
+        if let Err(fault) = hw.mmu.probe(&mut hw.env, root, va) {
             let text = format!("channel {chid}, buffer {id} at {va:#x}: {:?}", fault.kind);
             hw.env.violation("gr-context", text);
             return Err(Status::INVALID_ADDRESS);
