@@ -72,45 +72,6 @@ const WINDOW: u64 = SZ_64K as u64;
 /// Windows: half of the smallest BAR2.
 const WINDOWS: usize = SZ_16M / SZ_64K;
 
-/// What a window shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
-    /// Nothing so far: there was no valid entry that the hardware could remember.
-    Nothing,
-    /// It was to be moved, and who knows what the hardware remembers.
-    Unknown,
-    /// The block at this address.
-    Block(u64),
-}
-
-/// What it takes to have a window show a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Move {
-    /// It does.
-    Done,
-    /// A new entry.
-    Fill,
-    /// A new entry, and an invalidate, as the hardware may remember another.
-    Replace,
-}
-
-impl Slot {
-    /// Begins to move to the block at `base`. Until that is done, which [`Self::Block`] is for, it
-    /// shows nothing that one could use.
-    fn begin(&mut self, base: u64) -> Move {
-        match *self {
-            Self::Block(shown) if shown == base => Move::Done,
-            had => {
-                *self = Self::Unknown;
-                match had {
-                    Self::Nothing => Move::Fill,
-                    Self::Unknown | Self::Block(_) => Move::Replace,
-                }
-            }
-        }
-    }
-}
-
 /// Where the tables are in the driver's own block.
 const PD2: usize = 0;
 const PD1: usize = SZ_4K;
@@ -132,8 +93,9 @@ pub(crate) struct Bar2<'bound> {
     root: u64,
     /// The driver's tables below it; where they are.
     own: Piece,
+    /// The block that each window shows, if that is known.
     #[pin]
-    shown: Mutex<KVec<Slot>>,
+    shown: Mutex<KVec<Option<u64>>>,
 }
 
 impl<'bound> Bar2<'bound> {
@@ -162,9 +124,9 @@ impl<'bound> Bar2<'bound> {
             entry: format.pde(at + PD2 as u64),
         })?;
         let mut shown = KVec::new();
-        shown.resize(WINDOWS, Slot::Nothing, GFP_KERNEL)?;
+        shown.resize(WINDOWS, None, GFP_KERNEL)?;
         if let Some(first) = shown.first_mut() {
-            *first = Slot::Block(at);
+            *first = Some(at);
         }
         Ok(try_pin_init!(Self {
             io,
@@ -253,7 +215,7 @@ impl<'bound> Bar2<'bound> {
     }
 
     /// Has a window show `address`, and says where in BAR2 the window is.
-    fn show(&self, shown: &mut KVec<Slot>, address: u64) -> Result<usize> {
+    fn show(&self, shown: &mut KVec<Option<u64>>, address: u64) -> Result<usize> {
         let base = address & !(WINDOW - 1);
         // The first one stays with the driver's tables.
         // CAST: Below 256.
@@ -261,23 +223,21 @@ impl<'bound> Bar2<'bound> {
         let slot = shown.get_mut(index).ok_or(EINVAL)?;
         let place = index * SZ_64K;
 
-        let needs = slot.begin(base);
-        if needs == Move::Done {
+        if *slot == Some(base) {
             return Ok(place);
         }
+        // Until it has moved nobody knows what it shows.
+        *slot = None;
         let entry = self
             .format
             .pte(base, Attr::linear(Aperture::Vram).privileged());
         // What was written through the window goes where it was meant to.
         mb(Write);
         self.io.as_view().try_write64(entry, BIG + 8 * index)?;
-        if needs == Move::Replace {
-            self.flush();
-            self.tlb.invalidate(self.root, Users::Windows)?;
-        } else {
-            mb(Write);
-        }
-        *slot = Slot::Block(base);
+        // The hardware may remember another entry, or that there was none.
+        self.flush();
+        self.tlb.invalidate(self.root, Users::Windows)?;
+        *slot = Some(base);
         Ok(place)
     }
 }
@@ -318,28 +278,4 @@ fn write_tables(hw: Hw<'_>, format: &dyn Format, at: u64) -> Result {
     write(BIG, format.pte(at, own))?;
     // The writes have arrived when the last one can be read.
     hw.bar.try_read32(PRAMIN + BIG).map(|_| ())
-}
-
-#[cfg(CONFIG_DRM_GHOSTNV_KUNIT_TEST)]
-#[kunit_tests(ghostnv_bar2)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_not_moved_is_not_taken_for_new() {
-        let mut slot = Slot::Nothing;
-
-        assert_eq!(slot.begin(0x1_0000), Move::Fill);
-        // The entry is there, and nobody said that it is in use.
-        assert_eq!(slot, Slot::Unknown);
-        assert_eq!(slot.begin(0x1_0000), Move::Replace);
-        slot = Slot::Block(0x1_0000);
-        assert_eq!(slot.begin(0x1_0000), Move::Done);
-        assert_eq!(slot, Slot::Block(0x1_0000));
-        for base in [0x2_0000, 0x1_0000, 0] {
-            // Each of them fails, and none makes the window look unused, or show what it did.
-            assert_eq!(slot.begin(base), Move::Replace);
-            assert_eq!(slot, Slot::Unknown);
-        }
-    }
 }

@@ -183,9 +183,7 @@ pub(super) fn mask(block: usize, from: usize, to: usize) -> u16 {
 
 /// What changes leave behind.
 pub(crate) struct Changes<B> {
-    /// The hardware may still know what is no longer so.
-    pub(super) invalidate: bool,
-    /// Something was written.
+    /// Something was written, so the hardware may know what is no longer so.
     pub(super) written: bool,
     pub(super) directories: Chain<Directory<B>, B>,
     pub(super) lasts: Chain<Last<B>, B>,
@@ -197,7 +195,6 @@ impl<B> Changes<B> {
     /// No changes.
     pub(crate) const fn new() -> Self {
         Self {
-            invalidate: false,
             written: false,
             directories: Chain::new(),
             lasts: Chain::new(),
@@ -206,13 +203,9 @@ impl<B> Changes<B> {
         }
     }
 
-    /// Whether translations must be dropped before anything that was mapped, or the tables that
-    /// were taken out, are used for something else.
-    pub(crate) fn needs_invalidate(&self) -> bool {
-        self.invalidate
-    }
-
-    /// Whether tables were written.
+    /// Whether tables were written. Translations must then be dropped before what was mapped is
+    /// used, and before what was mapped before, or the tables that were taken out, are used for
+    /// something else.
     pub(crate) fn is_written(&self) -> bool {
         self.written
     }

@@ -123,7 +123,6 @@ impl<M: TableMemory> Walk<'_, '_, M> {
             Slot::Empty | Slot::Sparse => return,
         }
         recount(&mut node.body.live, was, is);
-        self.changes.invalidate |= was;
         self.write(&node.table, index, &mut core::iter::once(word));
     }
 
@@ -163,9 +162,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
             Slot::Directory(child)
         };
         *slot = new;
-        if sparse {
-            self.changes.invalidate = true;
-        } else {
+        if !sparse {
             node.body.live += 1;
         }
         self.memory.barrier();
@@ -198,7 +195,6 @@ impl<M: TableMemory> Walk<'_, '_, M> {
         if !tables && span.word == word {
             return;
         }
-        self.changes.invalidate |= tables || span.word != 0;
         self.write(table, 2 * index, &mut core::iter::once(word));
         if let Some(old) = span.small.take() {
             // Looked at only when the first half is no page.
@@ -249,7 +245,6 @@ impl<M: TableMemory> Walk<'_, '_, M> {
         index: usize,
         plan: &Plan,
     ) -> Result {
-        let had_table = span.big.is_some() || span.small.is_some();
         let old = span.word;
         let format = self.format;
 
@@ -283,8 +278,6 @@ impl<M: TableMemory> Walk<'_, '_, M> {
             self.write(table, 2 * index, &mut core::iter::once(big));
         }
         span.word = 0;
-        // An entry is cached with both its halves, so a new half is not seen by itself.
-        self.changes.invalidate |= old != 0 || had_table;
         Ok(())
     }
 
@@ -315,10 +308,9 @@ impl<M: TableMemory> Walk<'_, '_, M> {
         if before || !invalid {
             let source = &mut self.source;
             let mut words = (from..to).map(|i| source.word(base + ((i as u64) << SMALL)));
+            self.changes.written = true;
             self.memory.write(&small.table, from, &mut words);
         }
-        self.changes.written = true;
-        self.changes.invalidate |= before;
         // Now the other table can let go of the blocks.
         let Some(big) = span.big.as_mut() else {
             return;
@@ -328,7 +320,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
         if held.iter().any(|&word| word != 0) {
             held.fill(0);
             self.memory.barrier();
-            self.changes.invalidate = true;
+            self.changes.written = true;
             self.memory.write(
                 &big.table,
                 first,
@@ -339,18 +331,17 @@ impl<M: TableMemory> Walk<'_, '_, M> {
 
     /// Writes blocks `from..to` of a span as 64 KiB pages or holes.
     fn big_pages(&mut self, span: &mut Span<M::Table>, base: u64, from: usize, to: usize) {
-        self.changes.written = true;
         if let Some(big) = span.big.as_mut() {
             let Node { table, body, .. } = &mut **big;
             let words = body.words.get_mut(from..to).unwrap_or_default();
             let mut changed = false;
             for (i, word) in words.iter_mut().enumerate() {
                 let new = self.source.word(base + (((from + i) as u64) << BIG));
-                self.changes.invalidate |= *word != 0 && *word != new;
                 changed |= *word != new;
                 *word = new;
             }
             if changed {
+                self.changes.written = true;
                 self.memory.write(table, from, &mut words.iter().copied());
             }
         }
@@ -358,7 +349,7 @@ impl<M: TableMemory> Walk<'_, '_, M> {
             let (from, to) = (from * PER_BLOCK, to * PER_BLOCK);
             if small.body.note(from, to, false) {
                 self.memory.barrier();
-                self.changes.invalidate = true;
+                self.changes.written = true;
                 self.memory
                     .write(&small.table, from, &mut core::iter::repeat_n(0, to - from));
             }
@@ -376,7 +367,6 @@ pub(super) struct Sweep<'a, M: TableMemory> {
 impl<M: TableMemory> Sweep<'_, M> {
     fn clear(&mut self, table: &M::Table, word: usize) {
         self.changes.written = true;
-        self.changes.invalidate = true;
         self.memory.write(table, word, &mut core::iter::once(0));
     }
 

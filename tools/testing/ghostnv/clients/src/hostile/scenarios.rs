@@ -5,6 +5,7 @@
 use super::Options;
 use super::seat::{HOLE, SIZE, SPARE, Seat};
 use crate::prng::Prng;
+use crate::uapi::Engine;
 use crate::uapi::abi::DOMAIN_VRAM;
 use crate::uapi::push::Pushbuf;
 
@@ -65,6 +66,7 @@ pub const SCENARIOS: &[Scenario] = &[
         Ok(vec![seat.stage(&push.bytes())?])
     }),
     scenario("copy-to-unmapped-again", Expect::Dies, unmapped_again),
+    scenario("copy-from-where-nothing-was", Expect::Finishes, where_nothing_was),
     scenario("good-then-not-mapped", Expect::Dies, |seat, _| {
         let push = Pushbuf::new().copy(seat.src.va, seat.dst.va, SIZE as u32);
         Ok(vec![seat.stage(&push.bytes())?, (HOLE, 64)])
@@ -103,6 +105,21 @@ fn unmapped_again(seat: &Seat, options: &Options) -> anyhow::Result<Pushes> {
     seat.client.destroy(&syncobj)?;
     seat.client.unmap(&spare)?;
     seat.client.close(&spare)?;
+    Ok(vec![push])
+}
+
+/// A copy from memory at an address where another channel has found nothing before: what the
+/// hardware remembers of that must not be in the way.
+fn where_nothing_was(seat: &Seat, options: &Options) -> anyhow::Result<Pushes> {
+    let push = Pushbuf::new().copy(SPARE, seat.dst.va, SIZE as u32);
+    let push = seat.stage(&push.bytes())?;
+    let channel = seat.client.channel(Engine::Copy)?;
+    let syncobj = seat.client.syncobj()?;
+    seat.client.exec(&channel, &[push], &syncobj)?;
+    anyhow::ensure!(seat.client.wait(&syncobj, options.limit)?, "the first copy did not end");
+    seat.client.destroy(&syncobj)?;
+    // The channel stays: with its memory the driver would have the hardware forget all.
+    seat.client.bo(DOMAIN_VRAM, SIZE, SPARE)?;
     Ok(vec![push])
 }
 
