@@ -33,6 +33,7 @@ pub(crate) use plan::{
 };
 pub(crate) use stock::{
     Need,
+    Removal,
     Running,
     Stock,
     Tally, //

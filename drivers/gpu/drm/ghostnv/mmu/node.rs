@@ -7,6 +7,7 @@
 //! write down the rest in smaller pages; of a 4 KiB page whether there is one.
 
 use kernel::{
+    alloc::Flags,
     prelude::*,
     sizes::{
         SZ_2M,
@@ -27,6 +28,12 @@ pub(super) const BLOCKS: usize = 32;
 pub(super) const PAGES: usize = 512;
 /// 4 KiB pages in 64 KiB.
 pub(super) const PER_BLOCK: usize = PAGES / BLOCKS;
+
+/// For shadows. A client may have as many tables as there is video memory for: its control group
+/// pays, and the OOM killer is not called for them.
+fn flags() -> Flags {
+    GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL
+}
 
 /// A table with its shadow.
 pub(super) struct Node<T, B> {
@@ -51,7 +58,7 @@ impl<T, B> Node<T, B> {
                 zeroed: true,
                 body,
             },
-            GFP_KERNEL,
+            flags(),
         )?)
     }
 }
@@ -73,9 +80,9 @@ pub(super) struct Directory<B> {
 
 impl<B> Directory<B> {
     pub(super) fn new(entries: usize) -> Result<Self> {
-        let mut slots = KVec::with_capacity(entries, GFP_KERNEL)?;
+        let mut slots = KVec::with_capacity(entries, flags())?;
         for _ in 0..entries {
-            slots.push(Slot::Empty, GFP_KERNEL)?;
+            slots.push(Slot::Empty, flags())?;
         }
         Ok(Self { slots, live: 0 })
     }
@@ -90,9 +97,9 @@ pub(super) struct Last<B> {
 
 impl<B> Last<B> {
     pub(super) fn new() -> Result<Self> {
-        let mut spans = KVec::with_capacity(SPANS, GFP_KERNEL)?;
+        let mut spans = KVec::with_capacity(SPANS, flags())?;
         for _ in 0..SPANS {
-            spans.push(Span::new(), GFP_KERNEL)?;
+            spans.push(Span::new(), flags())?;
         }
         Ok(Self { spans, live: 0 })
     }

@@ -106,6 +106,23 @@ impl Need {
         smalls: 16,
     };
 
+    /// Bytes that the tables take, of video memory and of the system's for their shadows.
+    pub(crate) fn bytes(&self) -> usize {
+        /// About that much is a shadow, of directories and of tables.
+        const LARGE: usize = 8 << 10;
+        const SMALL: usize = 256;
+        let each = [
+            (self.directories, TableSize::Page as usize + LARGE),
+            (self.lasts, TableSize::Page as usize + LARGE),
+            (self.bigs, TableSize::Big as usize + SMALL),
+            (self.smalls, TableSize::Page as usize + SMALL),
+        ];
+
+        each.iter().fold(0, |sum: usize, (count, bytes)| {
+            sum.saturating_add(count.saturating_mul(*bytes))
+        })
+    }
+
     /// The need of two changes, one after the other.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
@@ -181,11 +198,13 @@ impl Sink for Running {
 
 /// What tables a number of changes can need, whatever the tree looks like when they are made.
 ///
-/// Each table is counted once, however many changes need it.
+/// Each table is counted once, however many changes need it, unless one [takes it
+/// out](Self::take_out) in between.
 pub(crate) struct Tally {
-    keys: KVVec<u64>,
-    /// The key of each kind that was noted last: mostly the next change is right behind.
-    last: [Option<u64>; KINDS],
+    directories: Keys,
+    tables: Keys,
+    /// Of what was taken out.
+    before: Need,
 }
 
 /// Kinds of tables; directories are told apart by their depth.
@@ -195,9 +214,59 @@ const SMALL: u64 = 10;
 /// More than there are.
 const KINDS: usize = 16;
 
+/// What changes take out of a tree, at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// Tables of pages.
+    Tables,
+    /// Directories, too.
+    Directories,
+}
+
 impl Tally {
     /// Of no changes.
     pub(crate) const fn new() -> Self {
+        Self {
+            directories: Keys::new(),
+            tables: Keys::new(),
+            before: Need {
+                directories: 0,
+                lasts: 0,
+                bigs: 0,
+                smalls: 0,
+            },
+        }
+    }
+
+    /// The changes that were noted so far may take tables out, which later ones need once more.
+    pub(crate) fn take_out(&mut self, removal: Removal) {
+        self.before = self.before.and(self.tables.take());
+        if removal == Removal::Directories {
+            self.before = self.before.and(self.directories.take());
+        }
+    }
+
+    /// The need of all. For what was noted since something was taken out last it sorts.
+    pub(crate) fn need(mut self) -> Need {
+        self.take_out(Removal::Directories);
+        self.before
+    }
+
+    /// At least so many bytes of tables are needed; all of them, if all were taken out.
+    pub(crate) fn bytes(&self) -> usize {
+        self.before.bytes()
+    }
+}
+
+/// Keys of tables.
+struct Keys {
+    keys: KVVec<u64>,
+    /// The key of each kind that was noted last: mostly the next change is right behind.
+    last: [Option<u64>; KINDS],
+}
+
+impl Keys {
+    const fn new() -> Self {
         Self {
             keys: KVVec::new(),
             last: [None; KINDS],
@@ -215,8 +284,8 @@ impl Tally {
         Ok(())
     }
 
-    /// The need of all.
-    pub(crate) fn need(mut self) -> Need {
+    /// Counts all, and forgets them.
+    fn take(&mut self) -> Need {
         let mut need = Need::default();
         let mut before = None;
 
@@ -232,6 +301,8 @@ impl Tally {
                 _ => need.directories += 1,
             }
         }
+        self.keys.clear();
+        self.last = [None; KINDS];
         need
     }
 }
@@ -268,19 +339,19 @@ fn sort(keys: &mut [u64]) {
 impl Sink for Tally {
     fn directory(&mut self, depth: usize, index: u64) -> Result {
         // CAST: A few.
-        self.note(depth as u64, index)
+        self.directories.note(depth as u64, index)
     }
 
     fn last(&mut self, index: u64) -> Result {
-        self.note(LAST, index)
+        self.directories.note(LAST, index)
     }
 
     fn big(&mut self, index: u64) -> Result {
-        self.note(BIG, index)
+        self.tables.note(BIG, index)
     }
 
     fn small(&mut self, index: u64) -> Result {
-        self.note(SMALL, index)
+        self.tables.note(SMALL, index)
     }
 }
 
@@ -424,6 +495,32 @@ mod tests {
         assert_eq!(need.directories, 6);
         assert_eq!(need.smalls, 3);
         assert_eq!(need.bigs, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_taken_out_counts_again() -> Result {
+        let mut tally = Tally::new();
+        let mut counts = KVec::new();
+        for removal in [None, Some(Removal::Tables), Some(Removal::Directories)] {
+            for _ in 0..3 {
+                tally.directory(0, 1)?;
+                tally.last(1)?;
+                tally.big(1)?;
+                tally.small(1)?;
+                if let Some(removal) = removal {
+                    tally.take_out(removal);
+                }
+            }
+            let Need {
+                directories,
+                lasts,
+                bigs,
+                smalls,
+            } = core::mem::replace(&mut tally, Tally::new()).need();
+            counts.push([directories, lasts, bigs, smalls], GFP_KERNEL)?;
+        }
+        assert_eq!(&*counts, &[[1, 1, 1, 1], [1, 1, 3, 3], [3, 3, 3, 3]]);
         Ok(())
     }
 }

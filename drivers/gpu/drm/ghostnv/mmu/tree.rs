@@ -127,8 +127,9 @@ impl<M: TableMemory> Tree<M> {
     /// Adds what a change can need if nothing is known about the tree at the time: it may then be
     /// in any state.
     ///
-    /// Changes that cover 2 MiB or more may take tables out that a later one needs once more, for
-    /// which another tally is to be begun.
+    /// What changes may take out, and later ones need once more, is to be [noted](Tally::take_out):
+    /// tables by those that cover 2 MiB or more, directories by those without pages that cover
+    /// 512 MiB or more.
     pub(crate) fn tally(
         format: &'static dyn Format,
         va: u64,

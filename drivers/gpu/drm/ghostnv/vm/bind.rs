@@ -6,8 +6,8 @@
 //! and so can be done where others wait for its fence. What a client asks for wrongly is found
 //! while preparing. Sparse regions change as soon as nothing can fail any more, and in the order of
 //! the ioctls. Whatever the number of its operations, a bind changes page tables with one read over
-//! the bus, and one invalidate if it took something away. GPUVM hears of it after that: what it
-//! does not know of any more may be freed by whoever binds next, and the GPU must not reach that.
+//! the bus and one invalidate. GPUVM hears of it after that: what it does not know of any more may
+//! be freed by whoever binds next, and the GPU must not reach that.
 
 use kernel::{
     drm::gpuvm::{
@@ -33,6 +33,7 @@ use crate::{
         Attr,
         Changes,
         Need,
+        Removal,
         Running,
         Stock,
         Tally,
@@ -99,7 +100,7 @@ type Part = (u64, u64, bool);
 /// Parts of a range; of most there is one.
 enum Parts {
     One(Part),
-    More(KVec<Part>),
+    More(KVVec<Part>),
 }
 
 impl Parts {
@@ -183,13 +184,30 @@ fn each_change(step: &Step, mut f: impl FnMut(u64, u64, What<'_>) -> Result) -> 
     }
 }
 
-/// Whether a range covers one of the spans that a single table entry can be for.
-fn holds_span(va: u64, len: u64) -> bool {
-    const SPAN: u64 = kernel::sizes::SZ_2M as u64;
+/// Most parts that a call may split ranges into.
+const PARTS_MAX: usize = 1 << 18;
+/// Most bytes of tables that a call may ask for in advance. With as many operations as it may have
+/// it could else ask for as much memory as there is.
+const TABLES_MAX: usize = 256 << 20;
 
-    va.checked_next_multiple_of(SPAN)
-        .and_then(|start| start.checked_add(SPAN))
+/// Whether a range covers one of the spans that are as long, and aligned.
+fn holds(va: u64, len: u64, span: u64) -> bool {
+    va.checked_next_multiple_of(span)
+        .and_then(|start| start.checked_add(span))
         .is_some_and(|end| end - va <= len)
+}
+
+/// The tables that a step may take out, and a later one needs once more.
+fn removal(step: &Step, va: u64, len: u64) -> Option<Removal> {
+    /// What a table is for, and the last directory.
+    const TABLE: u64 = 2 << 20;
+    const DIRECTORY: u64 = 512 << 20;
+
+    match step {
+        Step::Clear { .. } if holds(va, len, DIRECTORY) => Some(Removal::Directories),
+        _ if holds(va, len, TABLE) => Some(Removal::Tables),
+        _ => None,
+    }
 }
 
 /// A bind that is prepared, with all that it needs.
@@ -285,8 +303,8 @@ impl Maps<'_> {
         bind: &mut Bind,
     ) -> Result {
         bind.spare.push(GpuVaAlloc::new(GFP_KERNEL)?, GFP_KERNEL)?;
-        let mut need = Need::default();
         let mut tally = Tally::new();
+        let mut split = 0;
 
         for request in requests {
             let (va, len) = (request.va, request.len);
@@ -309,9 +327,13 @@ impl Maps<'_> {
                 }
                 Op::Unmap if apart => clear(Parts::One((va, len, false))),
                 Op::Unmap => {
-                    let mut parts = KVec::new();
+                    let mut parts = KVVec::new();
                     for (part, sparse) in regions.split(&range)? {
                         parts.push((part.start, part.end - part.start, sparse), GFP_KERNEL)?;
+                    }
+                    split += parts.len();
+                    if split > PARTS_MAX {
+                        return Err(ENOMEM);
                     }
                     clear(Parts::More(parts))
                 }
@@ -339,14 +361,20 @@ impl Maps<'_> {
                 each_change(&step, |va, len, what| {
                     Tree::<Tables<'_>>::tally(format, va, len, what, &mut tally)
                 })?;
-                if holds_span(va, len) {
-                    // It may take tables out that the next one needs.
-                    need = need.and(core::mem::replace(&mut tally, Tally::new()).need());
+                if let Some(removal) = removal(&step, va, len) {
+                    tally.take_out(removal);
+                }
+                if tally.bytes() > TABLES_MAX {
+                    return Err(ENOMEM);
                 }
             }
             bind.steps.push(step, GFP_KERNEL)?;
         }
-        self.space.fill(&mut bind.stock, need.and(tally.need()))
+        let need = tally.need();
+        if need.bytes() > TABLES_MAX {
+            return Err(ENOMEM);
+        }
+        self.space.fill(&mut bind.stock, need)
     }
 
     fn map_step(

@@ -12,6 +12,9 @@ use core::ops::{
 
 use kernel::prelude::*;
 
+/// Most regions of an address space. Making one moves those behind it.
+const REGIONS_MAX: usize = 1 << 16;
+
 /// The regions of an address space: sorted, and none overlaps another.
 pub(super) struct Regions(KVVec<Range<u64>>);
 
@@ -50,10 +53,13 @@ impl Regions {
         }
     }
 
-    /// Makes a region; `ENOSPC` if there is one already.
+    /// Makes a region; `ENOSPC` if there is one already, `ENOMEM` if there are too many.
     fn insert(&mut self, range: Range<u64>) -> Result<Undo> {
         if !self.overlapping(&range).is_empty() {
             return Err(ENOSPC);
+        }
+        if self.0.len() >= REGIONS_MAX {
+            return Err(ENOMEM);
         }
         let at = self.0.partition_point(|r| r.end <= range.start);
 
@@ -66,8 +72,11 @@ impl Regions {
 
     /// Takes away a region, which must be exactly this one; `ENOENT` if there is none.
     fn remove(&mut self, range: Range<u64>) -> Result<Undo> {
-        let at = self.0.iter().position(|r| *r == range).ok_or(ENOENT)?;
+        let at = self.0.partition_point(|r| r.end <= range.start);
 
+        if self.0.get(at) != Some(&range) {
+            return Err(ENOENT);
+        }
         self.0.remove(at).map_err(|_| ENOENT)?;
         Ok(Undo::Insert(range))
     }
@@ -91,8 +100,8 @@ impl Regions {
     }
 
     /// Splits a range at the borders of regions; says of each part whether it is in one.
-    pub(super) fn split(&self, range: &Range<u64>) -> Result<KVec<(Range<u64>, bool)>> {
-        let mut parts = KVec::new();
+    pub(super) fn split(&self, range: &Range<u64>) -> Result<KVVec<(Range<u64>, bool)>> {
+        let mut parts = KVVec::new();
         let mut at = range.start;
 
         for region in self.overlapping(range) {

@@ -25,6 +25,7 @@ pub const CASES: &[Case] = &[
     Case { name: "bind-splits", ghostnv_only: false, run: splits },
     Case { name: "bind-sparse", ghostnv_only: false, run: sparse },
     Case { name: "bind-refused", ghostnv_only: true, run: refused },
+    Case { name: "bind-asks-for-too-much", ghostnv_only: true, run: too_much },
     Case { name: "bind-all-or-nothing", ghostnv_only: false, run: all_or_nothing },
     Case { name: "bind-is-in-debugfs", ghostnv_only: false, run: in_debugfs },
     Case { name: "bind-random", ghostnv_only: false, run: random },
@@ -202,6 +203,29 @@ fn refused(rig: &mut Rig) -> anyhow::Result<()> {
     ] {
         fails(what, rig.client.bind_now(&[op]), Errno::NOSPC)?;
     }
+    Ok(())
+}
+
+/// As many operations as a call may have, each of which could need tables of its own, do not get
+/// hold of all memory, and neither do sparse regions without end.
+fn too_much(rig: &mut Rig) -> anyhow::Result<()> {
+    const MOST: u64 = 1 << 14;
+    const REGIONS: u64 = 1 << 16;
+    let bo = numbered(rig, KIB64, 5)?;
+    let ops = vec![unmap(PAGE, (1 << 39) - 2 * PAGE); MOST as usize];
+    fails("unmapping all, often", rig.client.bind_now(&ops), Errno::NOMEM)?;
+    fails("the same later", rig.client.bind_async(&ops, &[], &[]), Errno::NOMEM)?;
+    for first in (0..REGIONS).step_by(MOST as usize) {
+        let region = |i| sparse_op(BIND_MAP, PLACE + i * KIB64, KIB64);
+        rig.client.bind_now(&(first..first + MOST).map(region).collect::<Vec<_>>())?;
+    }
+    let one_more = sparse_op(BIND_MAP, PLACE - KIB64, KIB64);
+    fails("one region more", rig.client.bind_now(&[one_more]), Errno::NOMEM)?;
+    let across = unmap(PLACE - PAGE, REGIONS * KIB64 + 2 * PAGE);
+    fails("across all, often", rig.client.bind_now(&vec![across; MOST as usize]), Errno::NOMEM)?;
+    rig.client.bind_now(&[across, map(&bo, PLACE + KIB64, 0, KIB64)])?;
+    let words = rig.peek(&[PLACE, PLACE + KIB64], &[])?;
+    ensure!(words == [0, number(5, 0)], "{words:x?}");
     Ok(())
 }
 
