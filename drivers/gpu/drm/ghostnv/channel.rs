@@ -287,6 +287,12 @@ impl<'a> Channel<'a> {
         Ok(channel)
     }
 
+    /// Stops it, whatever its jobs do; these have failed with `ETIME` when this returns. If it
+    /// cannot be stopped the GPU is lost.
+    pub(crate) fn stop(&self) {
+        self.shared.stop(ETIME);
+    }
+
     /// Its number in the hardware.
     pub(crate) fn id(&self) -> u32 {
         self.shared.hardware().id()

@@ -281,15 +281,12 @@ impl<'a> Cleaner<'a> {
 
         job.push(entry)?;
         job.submit(prepared, |f| fence = Some(f.into()))?;
-        // The channel's own time limit ends it if nothing else does.
         let fence = fence.ok_or(EIO)?;
-        if let Err(e) = fence.wait_uninterruptible_timeout(msecs_to_jiffies(2 * TIME_LIMIT_MAX)) {
-            // The memory goes back, and the engine may still write to it.
-            let id = channel.id();
-            self.core
-                .link()
-                .lose(fmt!("channel {id}: neither done nor stopped"));
-            return Err(e);
+        let limit = msecs_to_jiffies(2 * TIME_LIMIT_MAX);
+        if fence.wait_uninterruptible_timeout(limit).is_err() {
+            // Others keep the engine, and are stopped one by one. The memory goes back, and nobody
+            // may write to it any more.
+            channel.stop();
         }
         fence.status().unwrap_or(Err(EIO))
     }
