@@ -262,7 +262,8 @@ impl<'bound> Link<'bound> {
         }
         let gone = self.hw().gone();
         let serves = self.serves.load(Relaxed);
-        if serves && !gone {
+        if serves {
+            // One that seems gone, too: it may be its registers alone that do not answer.
             self.isolate();
         }
         // Whoever sees this knows that the GPU is isolated.

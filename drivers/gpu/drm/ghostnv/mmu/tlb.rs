@@ -45,6 +45,11 @@ pub(crate) struct Tlb<'bound> {
     lock: Mutex<()>,
 }
 
+/// All ones are of a GPU that is gone: the upper bits are none of the register's.
+fn is_of_none(register: &MMU_INVALIDATE) -> bool {
+    register.into_raw() == u32::MAX
+}
+
 /// All clients have let go.
 const ACK_GLOBALLY: u32 = 1;
 
@@ -64,7 +69,7 @@ impl<'bound> Tlb<'bound> {
     ///
     /// `ETIMEDOUT` if the hardware does not get done within 2 s. What was mapped may still be in
     /// use then, so the GPU is lost. `ENODEV` if it was lost before. None for a GPU that has left
-    /// the bus, which uses nothing any more.
+    /// the bus, which is lost, too, and uses nothing any more.
     pub(crate) fn invalidate(&self, root: u64, users: Users) -> Result {
         const LIMIT: Delta = Delta::from_secs(2);
         let bar = self.link.hw().bar;
@@ -91,11 +96,15 @@ impl<'bound> Tlb<'bound> {
         bar.write_reg(command);
         read_poll_timeout(
             || Ok(bar.read(MMU_INVALIDATE)),
-            // All ones are of a GPU that is gone: the upper bits are none of the register's.
-            |now| !now.trigger() || now.into_raw() == u32::MAX,
+            |now| !now.trigger() || is_of_none(now),
             Delta::ZERO,
             LIMIT,
         )
+        .inspect(|now| {
+            if is_of_none(now) {
+                self.link.lose(fmt!("MMU: no answer"));
+            }
+        })
         .map(|_| ())
         .inspect_err(|_| {
             self.link

@@ -104,7 +104,8 @@ impl Drop for Teardown<'_> {
         let hw = self.link.hw();
 
         if hw.gone() {
-            // It has lost all state with its power.
+            // It has lost all state with its power, or its registers alone do not answer.
+            self.link.isolate();
             dev_err!(hw.dev, "the GPU has left the bus: nothing to unload\n");
             return;
         }
