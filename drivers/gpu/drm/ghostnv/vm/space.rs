@@ -97,6 +97,7 @@ impl<'a> Space<'a> {
         rm: &Arc<Root<'a>>,
         kernel: Range<u64>,
     ) -> Result<Arc<Self>> {
+        let kernel = addresses(kernel)?;
         let tree = mem.tree()?;
         let (root, entries) = tree.root(&mem.tables);
 
@@ -117,6 +118,7 @@ impl<'a> Space<'a> {
         if kernel.start < reserved.end && reserved.start < kernel.end {
             return Err(EINVAL);
         }
+        let kernel = addresses(kernel)?;
         let mut tree = mem.tree()?;
         let (root, _) = tree.root(&mem.tables);
         let mut stock = Stock::empty();
@@ -141,12 +143,10 @@ impl<'a> Space<'a> {
     fn with(
         mem: &Arc<Memory<'a>>,
         vaspace: VaSpace<'a>,
-        kernel: Range<u64>,
+        kernel: Addresses,
         tree: Tree<Tables<'a>>,
         root: u64,
     ) -> Result<Arc<Self>> {
-        let kernel = addresses(kernel)?;
-
         Arc::pin_init(
             pin_init!(Self {
                 vaspace,
