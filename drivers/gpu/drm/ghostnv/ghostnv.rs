@@ -7,8 +7,8 @@
 //! function, [`uapi`] takes the ioctls of its DRM device, and a [`file`](mod@file) is a client.
 //! [`gpu`] names the chip, [`firmware`] and [`vbios`] deliver the images, [`falcon`] runs them on
 //! the microcontrollers, [`mem`] divides video memory between them, [`gsp`] boots GSP-RM and talks
-//! to it, woken by [`irq`], and [`rm`] has its objects. A room uses only rooms below it, and
-//! register offsets stay in [`regs`].
+//! to it, woken by [`irq`], and [`rm`] has its objects. Calls go down, up go the types that DRM
+//! asks for, and register offsets stay in [`regs`].
 
 mod bytes;
 mod channel;
