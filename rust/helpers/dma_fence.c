@@ -13,6 +13,12 @@ __rust_helper void rust_helper_dma_fence_put(struct dma_fence *fence)
 	dma_fence_put(fence);
 }
 
+__rust_helper bool rust_helper_dma_fence_is_later(struct dma_fence *f1,
+						  struct dma_fence *f2)
+{
+	return dma_fence_is_later(f1, f2);
+}
+
 __rust_helper bool rust_helper_dma_fence_is_signaled(struct dma_fence *fence)
 {
 	return dma_fence_is_signaled(fence);

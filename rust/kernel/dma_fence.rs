@@ -178,6 +178,17 @@ impl Fence {
         unsafe { (*self.as_raw()).seqno }
     }
 
+    /// Whether this fence comes after another one of the same timeline.
+    ///
+    /// Then the other one has signaled once this one has: who waits for this one need not wait for
+    /// the other.
+    #[inline]
+    pub fn is_later(&self, other: &Self) -> bool {
+        self.context() == other.context()
+            // SAFETY: By the type invariants.
+            && unsafe { bindings::dma_fence_is_later(self.as_raw(), other.as_raw()) }
+    }
+
     /// Whether the work is done, in whatever way.
     ///
     /// This asks the driver if it has a way of knowing that is faster than its interrupt, and then

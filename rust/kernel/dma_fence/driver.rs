@@ -305,6 +305,20 @@ mod tests {
     }
 
     #[test]
+    fn a_timeline_has_an_order() -> Result {
+        let mut timeline = FenceContext::new();
+        let first = timeline.emit(NewFence::new(Ops(0), GFP_KERNEL)?);
+        let second = timeline.emit(NewFence::new(Ops(0), GFP_KERNEL)?);
+        assert!(second.fence().is_later(first.fence()));
+        assert!(!first.fence().is_later(second.fence()));
+        assert!(!first.fence().is_later(first.fence()));
+
+        let other = FenceContext::new().emit(NewFence::new(Ops(0), GFP_KERNEL)?);
+        assert!(!second.fence().is_later(other.fence()));
+        Ok(())
+    }
+
+    #[test]
     fn dropping_cancels() -> Result {
         let mut timeline = FenceContext::new();
         let work = timeline.emit(NewFence::new(Ops(0), GFP_KERNEL)?);
