@@ -31,8 +31,8 @@ use kernel::{
 use crate::file::File;
 
 /// Most synchronization objects of a kind in one call. Nobody needs as many; it bounds what one
-/// call can make the kernel do.
-const SYNCS_MAX: u32 = 1 << 14;
+/// call can make the kernel do, a part of it in interrupts.
+const SYNCS_MAX: u32 = 1 << 10;
 
 /// A structure of two words, as they are in memory.
 pub(super) type Pair = [u64; 2];
@@ -80,10 +80,21 @@ fn sync([head, point]: Pair) -> Result<(u32, Option<u64>)> {
     }
 }
 
+/// Adds a fence to wait for. Of those of one timeline the last is enough.
+fn add(fences: &mut KVec<ARef<Fence>>, fence: ARef<Fence>) -> Result {
+    let known = fences.iter_mut().find(|f| f.context() == fence.context());
+    match known {
+        Some(known) if fence.is_later(known) => *known = fence,
+        Some(_) => (),
+        None => fences.push(fence, GFP_KERNEL)?,
+    }
+    Ok(())
+}
+
 /// Fences that user space wants waited for.
 ///
 /// Also for `VM_BIND`. Those that have signaled are left out, so that a list of them costs no
-/// memory.
+/// memory, and those that others imply.
 ///
 /// # Errors
 ///
@@ -102,7 +113,7 @@ pub(crate) fn read_waits(
         let (handle, point) = sync(pair)?;
         let fence = find_fence(file, handle, point.unwrap_or(0))?;
         if !fence.is_signaled() {
-            fences.push(fence, GFP_KERNEL)?;
+            add(&mut fences, fence)?;
         }
         Ok(())
     })?;
@@ -162,6 +173,32 @@ impl Signals {
 #[kunit_tests(ghostnv_uapi_sync)]
 mod tests {
     use super::*;
+    use crate::channel::fence::Timeline;
+    use kernel::dma_fence::{
+        FenceContext,
+        NewFence, //
+    };
+
+    #[test]
+    fn the_last_of_a_timeline_is_waited_for() -> Result {
+        let (mut one, mut other) = (FenceContext::new(), FenceContext::new());
+        let mut work = KVec::new();
+        for number in 1..=4 {
+            let timeline = if number < 4 { &mut one } else { &mut other };
+            let new = NewFence::new(Timeline::Copy, GFP_KERNEL)?;
+            work.push(timeline.emit(new), GFP_KERNEL)?;
+        }
+        let mut fences = KVec::new();
+        for index in [1, 3, 0, 1, 2, 3, 2, 0] {
+            add(&mut fences, work[index].fence().clone())?;
+        }
+        let numbers = |f: &ARef<Fence>| (f.context(), f.seqno());
+        assert!(fences
+            .iter()
+            .map(numbers)
+            .eq([(one.id(), 3), (other.id(), 1)]));
+        Ok(())
+    }
 
     #[test]
     fn synchronization_objects() -> Result {
