@@ -119,7 +119,7 @@ fn time_limit() -> u32 {
 type Mapped<'a> = [KernelMapping<'a>; 2];
 
 /// Jobs and what they wait for.
-type Jobs<'a> = Queue<Ring<Hardware<'a>, Mapped<'a>>, Option<Waits<Shared<'a>>>>;
+type Jobs<'a> = Queue<Ring<Hardware<'a>, Mapped<'a>>, Waits<Shared<'a>>>;
 
 /// What interrupts, callbacks of fences and the timer have of a channel.
 #[pin_data]
@@ -379,10 +379,11 @@ impl Drop for Channel<'_> {
         // What was submitted is done before the channel goes away, if it can be.
         self.wait_idle();
         self.shared.stop(ECANCELED);
-        // Interrupts, callbacks and the timer may be just letting go of jobs, and these of what is
-        // shared. After this nobody else does.
+        // Interrupts, the timer and callbacks may be just at what is shared, and the latter have
+        // references to it. After this nobody else does, nor has.
         self.shared.core.link().watchlist().remove(self.id());
         self.shared.disable();
+        self.shared.jobs.drop_waits();
     }
 }
 
@@ -394,7 +395,7 @@ pub(crate) struct Prepared<'a> {
 
 /// A job that is being written. Dropping it leaves everything as it was.
 pub(crate) struct Job<'c, 'a> {
-    submission: Submission<'c, Ring<Hardware<'a>, Mapped<'a>>, Option<Waits<Shared<'a>>>>,
+    submission: Submission<'c, Ring<Hardware<'a>, Mapped<'a>>, Waits<Shared<'a>>>,
     shared: &'c Shared<'a>,
 }
 
@@ -412,9 +413,7 @@ impl<'a> Job<'_, 'a> {
     /// `ENODEV` if the channel has failed. Nothing has happened then.
     pub(crate) fn submit(self, prepared: Prepared<'a>, then: impl FnOnce(&Fence)) -> Result {
         let (waits, gate) = prepared.waits.unzip();
-        let job = self
-            .submission
-            .commit(prepared.new, gate.is_none(), waits)?;
+        let job = self.submission.commit(prepared.new, waits)?;
         if job.started {
             start_timer(self.shared);
         }

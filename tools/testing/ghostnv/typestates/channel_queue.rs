@@ -9,7 +9,7 @@ fn written_and_committed<H: Host>(
     entry: Entry,
 ) -> Result {
     job.push(entry)?;
-    job.commit(new, true, ())?;
+    job.commit(new, None)?;
     Ok(())
 }
 
@@ -18,7 +18,7 @@ fn written_after_the_commit<H: Host>(
     new: NewFence<Timeline>,
     entry: Entry,
 ) -> Result {
-    job.commit(new, true, ())?;
+    job.commit(new, None)?;
     job.push(entry)?; //~ E0382
     Ok(())
 }
@@ -28,8 +28,8 @@ fn committed_twice<H: Host>(
     new: NewFence<Timeline>,
     other: NewFence<Timeline>,
 ) -> Result {
-    job.commit(new, true, ())?;
-    job.commit(other, true, ())?; //~ E0382
+    job.commit(new, None)?;
+    job.commit(other, None)?; //~ E0382
     Ok(())
 }
 
@@ -38,8 +38,8 @@ fn the_same_fence_in_two_jobs<'a, H: Host>(
     new: NewFence<Timeline>,
 ) -> Result {
     let [first, second] = jobs;
-    first.commit(new, true, ())?;
-    second.commit(new, true, ())?; //~ E0382
+    first.commit(new, None)?;
+    second.commit(new, None)?; //~ E0382
     Ok(())
 }
 
@@ -47,7 +47,7 @@ fn signaled_before_it_has_a_number(new: NewFence<Timeline>) {
     new.signal(); //~ E0599
 }
 
-fn signaled_twice(job: Job<()>) {
+fn signaled_twice(job: Job) {
     job.fence.signal();
     job.fence.signal(); //~ E0382
 }

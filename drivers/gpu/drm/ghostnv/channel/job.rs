@@ -10,7 +10,9 @@
 //!    that it depends on.
 //! 3. *Given to the GPU*: a [`Job`] among the first [`Jobs::given`], until the GPU writes its
 //!    number, or the channel fails.
-//! 4. *Done*: nothing but a signaled fence is left.
+//! 4. *Done*: nothing but a signaled fence is left, and in its place what the job waited for. That
+//!    may be much, and jobs are done in interrupts, so the next submitter lets go of it
+//!    ([`Jobs::take_waits`]).
 //!
 //! Jobs of a channel run in the order of their submission, so one queue holds all of them: first
 //! those that the GPU has, then those that it does not have yet.
@@ -29,27 +31,32 @@ use super::{
 pub(crate) const JOBS: usize = 256;
 
 /// A job that is not done.
-pub(crate) struct Job<W> {
+pub(crate) struct Job {
     /// Signals when it is done; its number on the timeline is the job's.
     pub(crate) fence: DriverFence<Timeline>,
     /// The entry after its last one.
     pub(crate) end: Position,
     /// It waits for nothing, except for the jobs before it.
     pub(crate) ready: bool,
-    /// What keeps the callbacks of its dependencies registered. It is dropped where the fence is
-    /// signaled, without any lock held.
-    #[expect(dead_code, reason = "held to be dropped")]
-    pub(crate) waits: W,
+}
+
+/// Where a job is, and what keeps the callbacks of its dependencies registered, which stays when
+/// the job is taken out.
+struct Place<W> {
+    job: Option<Job>,
+    waits: Option<W>,
 }
 
 /// The jobs of a channel, in the order of submission.
 ///
 /// The memory for all of them is allocated with the channel, so that submitting allocates nothing.
 pub(crate) struct Jobs<W> {
-    places: KVec<Option<Job<W>>>,
+    places: KVec<Place<W>>,
     first: usize,
     len: usize,
     given: usize,
+    /// Places before the first job from the oldest on that still has what its job waited for.
+    kept: usize,
 }
 
 impl<W> Jobs<W> {
@@ -57,13 +64,18 @@ impl<W> Jobs<W> {
     pub(crate) fn new() -> Result<Self> {
         let mut places = KVec::with_capacity(JOBS, GFP_KERNEL)?;
         for _ in 0..JOBS {
-            places.push(None, GFP_KERNEL)?;
+            let place = Place {
+                job: None,
+                waits: None,
+            };
+            places.push(place, GFP_KERNEL)?;
         }
         Ok(Self {
             places,
             first: 0,
             len: 0,
             given: 0,
+            kept: 0,
         })
     }
 
@@ -81,33 +93,35 @@ impl<W> Jobs<W> {
         self.first.wrapping_add(index) % JOBS
     }
 
-    fn get(&self, index: usize) -> Option<&Job<W>> {
+    fn get(&self, index: usize) -> Option<&Job> {
         if index >= self.len {
             return None;
         }
-        self.places.get(self.place(index))?.as_ref()
+        self.places.get(self.place(index))?.job.as_ref()
     }
 
     /// The oldest job.
-    pub(crate) fn first(&self) -> Option<&Job<W>> {
+    pub(crate) fn first(&self) -> Option<&Job> {
         self.get(0)
     }
 
     /// The youngest job.
-    pub(crate) fn last(&self) -> Option<&Job<W>> {
+    pub(crate) fn last(&self) -> Option<&Job> {
         self.get(self.len.checked_sub(1)?)
     }
 
-    /// Adds a job; gives it back if there is no room.
-    pub(crate) fn add(&mut self, job: Job<W>) -> Result<(), Job<W>> {
+    /// Adds a job and what it waits for; gives both back if there is no room. A place that still
+    /// has what another job waited for is none.
+    pub(crate) fn add(&mut self, job: Job, waits: Option<W>) -> Result<(), (Job, Option<W>)> {
         let place = self.place(self.len);
         match self.places.get_mut(place) {
-            Some(free) if self.len < JOBS => {
-                *free = Some(job);
+            Some(free) if self.len + self.kept < JOBS => {
+                free.job = Some(job);
+                free.waits = waits;
                 self.len += 1;
                 Ok(())
             }
-            _ => Err(job),
+            _ => Err((job, waits)),
         }
     }
 
@@ -121,7 +135,7 @@ impl<W> Jobs<W> {
         };
         if index < self.len {
             let place = self.place(index);
-            if let Some(Some(job)) = self.places.get_mut(place) {
+            if let Some(job) = self.places.get_mut(place).and_then(|p| p.job.as_mut()) {
                 job.ready = true;
             }
         }
@@ -139,22 +153,39 @@ impl<W> Jobs<W> {
     }
 
     /// Takes out the oldest job if the GPU has it and has come to `number`.
-    pub(crate) fn take_done(&mut self, number: u64) -> Option<Job<W>> {
+    pub(crate) fn take_done(&mut self, number: u64) -> Option<Job> {
         (self.given > 0 && self.first()?.fence.seqno() <= number)
             .then(|| self.take())
             .flatten()
     }
 
-    /// Takes out the oldest job.
-    pub(crate) fn take(&mut self) -> Option<Job<W>> {
+    /// Takes out the oldest job. What it waited for is left.
+    pub(crate) fn take(&mut self) -> Option<Job> {
         if self.len == 0 {
             return None;
         }
-        let job = self.places.get_mut(self.first)?.take();
+        let place = self.places.get_mut(self.first)?;
+        let job = place.job.take();
+        if self.kept > 0 || place.waits.is_some() {
+            self.kept += 1;
+        }
         self.first = self.place(1);
         self.len -= 1;
         self.given = self.given.saturating_sub(1);
         job
+    }
+
+    /// Takes out what one of the jobs that were taken out had waited for, if anything is left.
+    pub(crate) fn take_waits(&mut self) -> Option<W> {
+        while self.kept > 0 {
+            let place = self.place(self.kept.wrapping_neg());
+            self.kept -= 1;
+            let waits = self.places.get_mut(place)?.waits.take();
+            if waits.is_some() {
+                return waits;
+            }
+        }
+        None
     }
 }
 
@@ -167,23 +198,18 @@ mod tests {
         NewFence, //
     };
 
-    fn job(timeline: &mut FenceContext<Timeline>, ready: bool) -> Result<Job<()>> {
+    fn job(timeline: &mut FenceContext<Timeline>, ready: bool) -> Result<Job> {
         let fence = timeline.emit(NewFence::new(Timeline::Copy, GFP_KERNEL)?);
         let end = Position::default().after(u32::try_from(fence.seqno())?);
-        Ok(Job {
-            fence,
-            end,
-            ready,
-            waits: (),
-        })
+        Ok(Job { fence, end, ready })
     }
 
     #[test]
     fn order_is_kept() -> Result {
         let mut timeline = FenceContext::new();
-        let mut jobs = Jobs::new()?;
+        let mut jobs = Jobs::<()>::new()?;
         for ready in [true, true, false, true, false] {
-            assert!(jobs.add(job(&mut timeline, ready)?).is_ok());
+            assert!(jobs.add(job(&mut timeline, ready)?, None).is_ok());
         }
         let position = |n| Some(Position::default().after(n));
 
@@ -218,10 +244,41 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gpu_does_not_have_is_not_done() -> Result {
+    fn what_jobs_waited_for_is_left_in_their_places() -> Result {
         let mut timeline = FenceContext::new();
         let mut jobs = Jobs::new()?;
-        assert!(jobs.add(job(&mut timeline, false)?).is_ok());
+        // So that places wrap around.
+        for _ in 0..JOBS {
+            for waits in [None, Some(1), None, Some(2), None] {
+                assert!(jobs.add(job(&mut timeline, true)?, waits).is_ok());
+            }
+            assert_eq!(jobs.take_waits(), None);
+            for _ in 0..5 {
+                assert!(jobs.take().is_some());
+            }
+            for waits in [Some(1), Some(2), None] {
+                assert_eq!(jobs.take_waits(), waits);
+            }
+        }
+        // A place where something is left is no room.
+        for round in 0..JOBS {
+            assert!(jobs.add(job(&mut timeline, true)?, Some(round)).is_ok());
+        }
+        while jobs.take().is_some() {}
+        for round in 0..JOBS {
+            assert!(jobs.add(job(&mut timeline, true)?, None).is_err());
+            assert_eq!(jobs.take_waits(), Some(round));
+            assert!(jobs.add(job(&mut timeline, true)?, None).is_ok());
+            assert!(jobs.take().is_some());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_the_gpu_does_not_have_is_not_done() -> Result {
+        let mut timeline = FenceContext::new();
+        let mut jobs = Jobs::<()>::new()?;
+        assert!(jobs.add(job(&mut timeline, false)?, None).is_ok());
         assert!(jobs.take_done(u64::MAX).is_none());
         assert!(jobs.take().is_some());
         Ok(())
@@ -230,17 +287,17 @@ mod tests {
     #[test]
     fn there_is_an_end_to_room() -> Result {
         let mut timeline = FenceContext::new();
-        let mut jobs = Jobs::new()?;
+        let mut jobs = Jobs::<()>::new()?;
         // So that places wrap around.
         for _ in 0..JOBS / 2 {
-            assert!(jobs.add(job(&mut timeline, true)?).is_ok());
+            assert!(jobs.add(job(&mut timeline, true)?, None).is_ok());
             assert!(jobs.give().is_some());
             assert!(jobs.take().is_some());
         }
         for _ in 0..JOBS {
-            assert!(jobs.add(job(&mut timeline, true)?).is_ok());
+            assert!(jobs.add(job(&mut timeline, true)?, None).is_ok());
         }
-        assert!(jobs.add(job(&mut timeline, true)?).is_err());
+        assert!(jobs.add(job(&mut timeline, true)?, None).is_err());
         assert!(jobs.give().is_some());
         assert_eq!(jobs.given(), JOBS);
         assert_eq!(jobs.first().map(|job| job.fence.seqno()), Some(129));

@@ -9,6 +9,9 @@
 //!
 //! No fence is signaled below the state's lock: signaling calls the callbacks of other channels,
 //! which take theirs. For the same reason callbacks are neither added nor removed below it.
+//!
+//! What jobs waited for is kept when they are done, until somebody comes who may take the time to
+//! let go of it: the next submitter, or who drops the channel.
 
 use kernel::{
     dma_fence::{
@@ -26,7 +29,8 @@ use kernel::{
         },
         lock::mutex::MutexGuard,
         Mutex,
-        SpinLockIrq, //
+        SpinLockIrq,
+        SpinLockIrqGuard, //
     },
     time::{
         Delta,
@@ -187,7 +191,7 @@ impl<H: Host, W> Queue<H, W> {
         loop {
             let writer = self.writer.lock();
             let oldest = {
-                let state = self.state.lock();
+                let state = self.without_waits();
                 if state.dead {
                     return Err(ENODEV);
                 }
@@ -209,6 +213,24 @@ impl<H: Host, W> Queue<H, W> {
             drop(writer);
             oldest.wait()?;
         }
+    }
+
+    /// The state, once what jobs that have ended waited for is let go of.
+    fn without_waits(&self) -> SpinLockIrqGuard<'_, State<W>> {
+        let mut state = self.state.lock();
+        while let Some(waits) = state.jobs.take_waits() {
+            drop(state);
+            drop(waits);
+            state = self.state.lock();
+        }
+        state
+    }
+
+    /// Lets go of what jobs that have ended waited for. In process context only, as it may be much.
+    ///
+    /// [`Queue::begin`] does the same. It is for the end, if `W` has references to the queue.
+    pub(crate) fn drop_waits(&self) {
+        drop(self.without_waits());
     }
 
     /// Says that job `number` waits for nothing any more, and lets the GPU have it.
@@ -233,7 +255,7 @@ impl<H: Host, W> Queue<H, W> {
             let batch = {
                 let mut state = self.state.lock();
                 self.seen.store(number, Relaxed);
-                let batch: [Option<Job<W>>; BATCH] = core::array::from_fn(|_| {
+                let batch: [Option<Job>; BATCH] = core::array::from_fn(|_| {
                     let job = state.jobs.take_done(number)?;
                     state.done = job.end;
                     Some(job)
@@ -270,7 +292,7 @@ impl<H: Host, W> Queue<H, W> {
         self.complete_up_to(self.host.completed());
         let mut error = guilty;
         loop {
-            let batch: [Option<Job<W>>; BATCH] = {
+            let batch: [Option<Job>; BATCH] = {
                 let mut state = self.state.lock();
                 state.since = None;
                 core::array::from_fn(|_| state.jobs.take())
@@ -367,18 +389,13 @@ impl<H: Host, W> Submission<'_, H, W> {
         Ok(())
     }
 
-    /// Puts the job into its place. If it is `ready` the GPU gets it before this returns, unless a
-    /// job before it waits for something.
+    /// Puts the job into its place. Without `waits` the GPU gets it before this returns, unless a
+    /// job before it waits for something. With them it is to be [released](Queue::release).
     ///
     /// # Errors
     ///
     /// `ENODEV` if the channel has failed meanwhile. The job does not exist then.
-    pub(crate) fn commit(
-        mut self,
-        new: NewFence<Timeline>,
-        ready: bool,
-        waits: W,
-    ) -> Result<Committed> {
+    pub(crate) fn commit(mut self, new: NewFence<Timeline>, waits: Option<W>) -> Result<Committed> {
         let Queue { host, state, .. } = self.queue;
         let fence = self.writer.timeline.emit(new);
         let number = fence.seqno();
@@ -387,8 +404,7 @@ impl<H: Host, W> Submission<'_, H, W> {
         let job = Job {
             fence,
             end,
-            ready,
-            waits,
+            ready: waits.is_none(),
         };
         let fence = job.fence.fence().clone();
 
@@ -398,10 +414,10 @@ impl<H: Host, W> Submission<'_, H, W> {
             job.fence.signal_with(Err(ENODEV));
             return Err(ENODEV);
         }
-        if let Err(job) = state.jobs.add(job) {
-            // `begin()` has made sure that there is room.
+        if let Err(back) = state.jobs.add(job, waits) {
+            // `begin()` has made sure that there is room, and jobs that end take none away.
             drop(state);
-            drop(job);
+            drop(back);
             return Err(EBUSY);
         }
         let started = state.give(host);

@@ -81,7 +81,8 @@ impl<C: Release> Gate<C> {
 impl<C: Release> Waits<C> {
     /// Registers callbacks with all of `fences`. `None` if all of them have signaled.
     ///
-    /// `channel` ends all jobs that were committed to it before what it borrows goes away.
+    /// `channel` lets go of those of all jobs that were committed to it before what it borrows goes
+    /// away.
     pub(crate) fn new(
         channel: &Arc<C>,
         fences: KVec<ARef<Fence>>,
@@ -100,8 +101,8 @@ impl<C: Release> Waits<C> {
 
         for fence in fences {
             // SAFETY: The callback is in `Waits`, which is dropped by the submitter if the job is
-            // not committed, and otherwise with the job, which the channel ends before what it
-            // borrows goes away.
+            // not committed, and otherwise after the job, by the channel before what it borrows
+            // goes away.
             let cb = unsafe { FenceCb::new_scoped(Callback(pending.clone())) };
             let mut cb = KBox::pin_init(cb, GFP_KERNEL)?;
             if cb.as_mut().arm(fence) {

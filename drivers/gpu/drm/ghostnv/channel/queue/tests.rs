@@ -20,6 +20,7 @@ mod cases {
         submits: Atomic<u32>,
         put: Atomic<u32>,
         entries: Atomic<u32>,
+        waits_dropped: Atomic<u32>,
     }
 
     impl Host for Arc<Fake> {
@@ -46,6 +47,7 @@ mod cases {
                 submits: Atomic::new(0),
                 put: Atomic::new(0),
                 entries: Atomic::new(0),
+                waits_dropped: Atomic::new(0),
             })
         }
 
@@ -54,7 +56,16 @@ mod cases {
         }
     }
 
-    type Fakes = Queue<Arc<Fake>, ()>;
+    /// What a job waits for.
+    struct Waits(Arc<Fake>);
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            self.0.waits_dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    type Fakes = Queue<Arc<Fake>, Waits>;
 
     fn entry() -> Result<Entry> {
         Entry::segment(0x1000, 32, false)
@@ -72,7 +83,8 @@ mod cases {
         for _ in 0..segments {
             submission.push(entry()?)?;
         }
-        submission.commit(new, ready, ())
+        let waits = (!ready).then(|| Waits(queue.host().clone()));
+        submission.commit(new, waits)
     }
 
     #[test]
@@ -171,6 +183,33 @@ mod cases {
         assert!(queue.idle_fence().is_err());
         // Again is harmless.
         queue.fail(EIO);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_waited_for_is_let_go_of_by_the_next() -> Result {
+        let (gpu, queue) = queue()?;
+        let dropped = || gpu.waits_dropped.load(Relaxed);
+        for ready in [false, true, false] {
+            let number = submit(&queue, 1, ready)?.number;
+            queue.release(number);
+        }
+        assert_eq!(dropped(), 0);
+        gpu.completed.store(3, Relaxed);
+        queue.complete();
+        assert!(queue.last_fence().is_signaled());
+        assert_eq!(dropped(), 0);
+        drop(queue.begin(1)?);
+        assert_eq!(dropped(), 2);
+
+        // No room to begin another.
+        for _ in 0..JOBS {
+            submit(&queue, 0, false)?;
+        }
+        queue.fail(EIO);
+        assert!(queue.begin(1).is_err());
+        queue.drop_waits();
+        assert_eq!(dropped(), 2 + JOBS as u32);
         Ok(())
     }
 
