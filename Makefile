@@ -9,7 +9,7 @@ help:
 	@scripts/help
 
 run:
-	@scripts/run
+	@scripts/run $(if $(CHIP),--chip $(CHIP))
 
 test:
 	@scripts/test
@@ -18,7 +18,7 @@ soak:
 	@scripts/soak $(if $(KERNEL),--kernel $(KERNEL)) $(if $(CHIP),--chip $(CHIP)) $(PARTS)
 
 bench:
-	@scripts/bench
+	@scripts/bench $(if $(CHIP),--chip $(CHIP))
 
 lint:
 	@scripts/lint
